@@ -1,0 +1,21 @@
+// One bind function per family; module.cpp calls them all.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/variant.h>  // StreamOrDevice
+
+#include "mlx/utils.h"
+
+namespace metalfaiss {
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+void bind_config(nb::module_& m);
+void bind_gemm(nb::module_& m);
+void bind_knn(nb::module_& m);
+void bind_pairwise_distances(nb::module_& m);
+void bind_qr(nb::module_& m);
+void bind_select_k(nb::module_& m);
+
+}  // namespace metalfaiss

@@ -1,0 +1,21 @@
+#include "bindings/bindings.h"
+#include "ops/common.h"
+
+NB_MODULE(_core, m) {
+  namespace nb = nanobind;
+  m.doc() = "The native operations of MetalFaiss.";
+  nb::module_::import_("mlx.core");  // registers the array and stream types
+  nb::register_exception_translator([](const std::exception_ptr& p, void*) {
+    try {
+      std::rethrow_exception(p);
+    } catch (const metalfaiss::ops::TypeError& e) {
+      PyErr_SetString(PyExc_TypeError, e.what());
+    }
+  });
+  metalfaiss::bind_config(m);
+  metalfaiss::bind_gemm(m);
+  // metalfaiss::bind_knn(m);
+  // metalfaiss::bind_pairwise_distances(m);
+  // metalfaiss::bind_qr(m);
+  // metalfaiss::bind_select_k(m);
+}

@@ -1,0 +1,115 @@
+#include "ops/common.h"
+
+#include <algorithm>
+
+#include "mlx/allocator.h"
+
+namespace metalfaiss::ops {
+
+mx::Stream cpu_stream(const char* op, mx::StreamOrDevice s) {
+  mx::Stream stream = mx::to_stream(s);
+  if (stream.device != mx::Device::cpu) {
+    no_gpu_kernel(op);
+  }
+  return stream;
+}
+
+void no_gpu_kernel(const char* op) {
+  throw std::invalid_argument(message(op, "There is a kernel for CPU streams only: pass stream=mx.cpu. Received a GPU stream."));
+}
+
+mx::Dtype floating_result_type(const char* op, const std::vector<mx::array>& arrays) {
+  mx::Dtype type = mx::result_type(arrays);
+  if (type == mx::complex64 || type == mx::float64) {
+    throw TypeError(message(op, "Arrays must be float32, float16 or bfloat16. Received ", type, "."));
+  }
+  return mx::issubdtype(type, mx::floating) ? type : mx::float32;
+}
+
+void require_matrix(const char* op, const char* name, const mx::array& a) {
+  require(a.ndim() >= 2, op, name, " must have at least 2 dimensions. Received shape ", a.shape(), ".");
+}
+
+mx::Shape broadcast_batch(const char* op, const mx::array& a, const mx::array& b,
+                          std::initializer_list<mx::ShapeElem> tail) {
+  auto x = a.shape(), y = b.shape();
+  if (x.size() < y.size()) {
+    std::swap(x, y);
+  }
+  mx::Shape out(x.begin(), x.end() - 2);
+  size_t lead = x.size() - y.size();
+  for (size_t i = 0; i + 2 < y.size(); i++) {
+    mx::ShapeElem& dim = out[lead + i];
+    require(dim == y[i] || dim == 1 || y[i] == 1, op, "Batch dimensions must broadcast. Received ", a.shape(), " and ",
+            b.shape(), ".");
+    dim = dim == 1 ? y[i] : dim;
+  }
+  out.insert(out.end(), tail.begin(), tail.end());
+  return out;
+}
+
+int64_t batch_size(const mx::Shape& shape) {
+  int64_t n = 1;
+  for (size_t i = 0; i + 2 < shape.size(); i++) {
+    n *= shape[i];
+  }
+  return n;
+}
+
+cpu::Float float_type(const mx::array& a) {
+  return a.dtype() == mx::float32 ? cpu::Float::f32 : a.dtype() == mx::float16 ? cpu::Float::f16 : cpu::Float::bf16;
+}
+
+cpu::Matrix matrix_view(const mx::array& a, const mx::Shape& out, int64_t batch) {
+  int64_t offset = 0;
+  for (int from_end = 3; from_end <= static_cast<int>(a.ndim()); from_end++) {
+    int64_t index = batch % out[out.size() - from_end];
+    batch /= out[out.size() - from_end];
+    offset += a.shape(-from_end) == 1 ? 0 : index * a.strides(-from_end);
+  }
+  return {a.data<char>() + offset * static_cast<int64_t>(a.itemsize()),
+          float_type(a),
+          a.shape(-2),
+          a.shape(-1),
+          a.strides(-2),
+          a.strides(-1)};
+}
+
+mx::array sum_to_batch_of(const mx::array& g, const mx::array& input, mx::Stream s) {
+  int lead = static_cast<int>(g.ndim() - input.ndim());
+  std::vector<int> repeated, added;
+  for (int i = 0; i < static_cast<int>(g.ndim()) - 2; i++) {
+    if (i < lead) {
+      added.push_back(i);
+    } else if (input.shape(i - lead) == 1 && g.shape(i) != 1) {
+      repeated.push_back(i);
+    }
+  }
+  mx::array out = repeated.empty() ? g : mx::sum(g, repeated, true, s);
+  return added.empty() ? out : mx::sum(out, added, false, s);
+}
+
+std::vector<mx::array> map_to_front(const std::vector<mx::array>& inputs, const std::vector<int>& axes, mx::Stream s) {
+  size_t ndim = 0;  // of the largest input, without the mapped axis
+  for (size_t i = 0; i < inputs.size(); i++) {
+    ndim = std::max(ndim, inputs[i].ndim() - (axes[i] >= 0));
+  }
+  std::vector<mx::array> out;
+  for (size_t i = 0; i < inputs.size(); i++) {
+    mx::array x = inputs[i];
+    if (axes[i] >= 0) {
+      x = mx::moveaxis(x, axes[i], 0, s);
+      while (x.ndim() < ndim + 1) {
+        x = mx::expand_dims(x, 1, s);
+      }
+    }
+    out.push_back(x);
+  }
+  return out;
+}
+
+void allocate(mx::array& out) {
+  out.set_data(mx::allocator::malloc(out.nbytes()));
+}
+
+}  // namespace metalfaiss::ops

@@ -1,0 +1,107 @@
+// What every operation shares: errors in the house form, dtype rules, matrices as the kernels see them, batching.
+#pragma once
+
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "cpu/matrix.h"
+#include "mlx/array.h"
+#include "mlx/ops.h"
+#include "mlx/primitives.h"
+#include "mlx/utils.h"
+
+namespace metalfaiss::ops {
+
+namespace mx = mlx::core;
+
+// Python's TypeError (std::invalid_argument becomes ValueError).
+struct TypeError : std::invalid_argument {
+  using std::invalid_argument::invalid_argument;
+};
+
+inline void print(std::ostream& out, const mx::Shape& shape) {  // as Python prints a tuple
+  out << '(';
+  for (size_t i = 0; i < shape.size(); i++) {
+    out << (i ? ", " : "") << shape[i];
+  }
+  out << (shape.size() == 1 ? ",)" : ")");
+}
+
+template <typename T>
+void print(std::ostream& out, const T& part) {
+  out << part;
+}
+
+// "[op] What is required. What was received." from any printable parts.
+template <typename... Parts>
+std::string message(const char* op, const Parts&... parts) {
+  std::ostringstream out;
+  out << '[' << op << "] ";
+  (print(out, parts), ...);
+  return out.str();
+}
+
+// Throws std::invalid_argument with the message unless `holds`.
+template <typename... Parts>
+void require(bool holds, const char* op, const Parts&... parts) {
+  if (!holds) {
+    throw std::invalid_argument(message(op, parts...));
+  }
+}
+
+// The stream to run on. Throws where the operation has no kernel for the stream's device: nothing falls back silently.
+mx::Stream cpu_stream(const char* op, mx::StreamOrDevice s);
+
+// The floating dtype that MLX promotes the arrays to (integers and booleans count as float32). Throws TypeError for
+// complex64 and float64.
+mx::Dtype floating_result_type(const char* op, const std::vector<mx::array>& arrays);
+
+void require_matrix(const char* op, const char* name, const mx::array& a);
+
+// The batch dimensions of the operands (all but the last two) broadcast together, followed by `tail`. Throws
+// std::invalid_argument in the house form where they do not broadcast.
+//
+// Operations broadcast here and in matrix_view, not with a graph node: MLX's node for it keeps the shape it was traced
+// with, which would break compile(shapeless=True).
+mx::Shape broadcast_batch(const char* op, const mx::array& a, const mx::array& b,
+                          std::initializer_list<mx::ShapeElem> tail);
+
+// The number of matrices in an array of this shape.
+int64_t batch_size(const mx::Shape& shape);
+
+// How a kernel sees the last two dimensions of an evaluated array that belong to matrix `batch` of a result of shape
+// `out`, to whose batch dimensions the array broadcasts.
+cpu::Matrix matrix_view(const mx::array& a, const mx::Shape& out, int64_t batch);
+cpu::Float float_type(const mx::array& a);
+
+// The adjoint of that broadcast: sums `g` over the batch dimensions that `input` lacks or has once.
+mx::array sum_to_batch_of(const mx::array& g, const mx::array& input, mx::Stream s);
+
+// For the vmap of an operation on matrices that broadcasts batch dimensions: moves every mapped axis to the front and
+// pads behind it so that batch dimensions line up. The operation's result is then mapped along axis 0.
+std::vector<mx::array> map_to_front(const std::vector<mx::array>& inputs, const std::vector<int>& axes, mx::Stream s);
+
+// Allocates an output. Scheduling runs later: what must outlive this call is captured by the task.
+void allocate(mx::array& out);
+
+// Runs f on the CPU stream, after what was scheduled there before.
+template <typename F>
+void schedule(mx::Stream s, F f);
+
+// Throws the error of an operation that was built for a GPU stream but has no GPU kernel.
+[[noreturn]] void no_gpu_kernel(const char* op);
+
+}  // namespace metalfaiss::ops
+
+#include "mlx/backend/cpu/encoder.h"
+
+namespace metalfaiss::ops {
+
+template <typename F>
+void schedule(mx::Stream s, F f) {
+  mx::cpu::get_command_encoder(s).dispatch(std::move(f));
+}
+
+}  // namespace metalfaiss::ops

@@ -1,0 +1,142 @@
+#include "ops/gemm.h"
+
+#include "cpu/gemm.h"
+
+namespace metalfaiss::ops {
+
+namespace {
+
+enum class Product { av, at_b, z };
+
+const char* op_name(Product p) {
+  return p == Product::av ? "gemm_av" : p == Product::at_b ? "gemm_at_b" : "z_step";
+}
+
+mx::array product(Product p, const mx::array& a, const mx::array& b, mx::StreamOrDevice s);
+
+// All three products: they differ in the contracted dimension and the kernel, and their derivatives are each other.
+class Gemm : public mx::Primitive {
+ public:
+  Gemm(mx::Stream s, Product p) : Primitive(s), product_(p) {}
+
+  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+    mx::array& out = outputs[0];
+    allocate(out);
+    schedule(stream(), [a = inputs[0], b = inputs[1], out = out, p = product_]() mutable {
+      int64_t stride = int64_t{out.shape(-2)} * out.shape(-1) * static_cast<int64_t>(out.itemsize());
+      for (int64_t i = 0; i < batch_size(out.shape()); i++) {
+        cpu::GemmArgs args{matrix_view(a, out.shape(), i), matrix_view(b, out.shape(), i),
+                           out.data<char>() + i * stride, float_type(out)};
+        switch (p) {
+          case Product::av:
+            cpu::gemm_av(args);
+            break;
+          case Product::at_b:
+            cpu::gemm_at_b(args);
+            break;
+          case Product::z:
+            cpu::z_step(args);
+            break;
+        }
+      }
+    });
+  }
+
+  void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override { no_gpu_kernel(name()); }
+
+  std::vector<mx::array> jvp(const std::vector<mx::array>& primals, const std::vector<mx::array>& tangents,
+                             const std::vector<int>& argnums) override {
+    const mx::array &a = primals[0], &b = primals[1];
+    auto along = [&](int arg, const mx::array& t) {
+      if (arg == 1) {
+        return product(product_, a, t, stream());
+      }
+      if (product_ != Product::z) {
+        return product(product_, t, b, stream());
+      }
+      mx::array av = product(Product::av, a, b, stream());
+      mx::array tv = product(Product::av, t, b, stream());
+      return mx::add(product(Product::at_b, t, av, stream()), product(Product::at_b, a, tv, stream()), stream());
+    };
+    mx::array out = along(argnums[0], tangents[0]);
+    if (argnums.size() > 1) {
+      out = mx::add(out, along(argnums[1], tangents[1]), stream());
+    }
+    return {out};
+  }
+
+  std::vector<mx::array> vjp(const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
+                             const std::vector<int>& argnums, const std::vector<mx::array>&) override {
+    const mx::array &a = primals[0], &b = primals[1], &g = cotangents[0];
+    auto t = [&](const mx::array& x) { return mx::swapaxes(x, -1, -2, stream()); };
+    auto av = [&](const mx::array& x, const mx::array& y) { return product(Product::av, x, y, stream()); };
+    auto gradient = [&](int arg) {
+      switch (product_) {
+        case Product::av:
+          return arg == 0 ? av(g, t(b)) : product(Product::at_b, a, g, stream());
+        case Product::at_b:
+          return arg == 0 ? av(b, t(g)) : av(a, g);
+        default:
+          return arg == 0 ? mx::add(av(av(a, b), t(g)), av(av(a, g), t(b)), stream())
+                          : product(Product::z, a, g, stream());
+      }
+    };
+    std::vector<mx::array> out;
+    for (int arg : argnums) {
+      out.push_back(sum_to_batch_of(gradient(arg), primals[arg], stream()));
+    }
+    return out;
+  }
+
+  std::pair<std::vector<mx::array>, std::vector<int>> vmap(const std::vector<mx::array>& inputs,
+                                                           const std::vector<int>& axes) override {
+    auto mapped = map_to_front(inputs, axes, stream());
+    return {{product(product_, mapped[0], mapped[1], stream())}, {0}};
+  }
+
+  std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override {
+    const mx::array &a = inputs[0], &b = inputs[1];
+    return {broadcast_batch(name(), a, b, {product_ == Product::av ? a.shape(-2) : a.shape(-1), b.shape(-1)})};
+  }
+
+  const char* name() const override { return op_name(product_); }
+
+  bool is_equivalent(const Primitive& other) const override {
+    return product_ == static_cast<const Gemm&>(other).product_;
+  }
+
+ private:
+  Product product_;
+};
+
+mx::array product(Product p, const mx::array& a, const mx::array& b, mx::StreamOrDevice s) {
+  const char* op = op_name(p);
+  const char* b_name = p == Product::at_b ? "B" : "V";
+  mx::Stream stream = cpu_stream(op, s);
+  require_matrix(op, "A", a);
+  require_matrix(op, b_name, b);
+  int contracted = p == Product::at_b ? a.shape(-2) : a.shape(-1);
+  require(b.shape(-2) == contracted, op, b_name, " must have ", contracted, " rows to match A ", a.shape(),
+          ". Received ", b.shape(), ".");
+  mx::Dtype type = floating_result_type(op, {a, b});
+  std::vector<mx::array> inputs{mx::astype(a, type, stream), mx::astype(b, type, stream)};
+  auto primitive = std::make_shared<Gemm>(stream, p);
+  mx::Shape shape = primitive->output_shapes(inputs)[0];
+  return mx::array(std::move(shape), type, std::move(primitive), std::move(inputs));
+}
+
+}  // namespace
+
+mx::array gemm_av(const mx::array& a, const mx::array& v, mx::StreamOrDevice s) {
+  return product(Product::av, a, v, s);
+}
+
+mx::array gemm_at_b(const mx::array& a, const mx::array& b, mx::StreamOrDevice s) {
+  return product(Product::at_b, a, b, s);
+}
+
+mx::array z_step(const mx::array& a, const mx::array& v, mx::StreamOrDevice s) {
+  return product(Product::z, a, v, s);
+}
+
+}  // namespace metalfaiss::ops

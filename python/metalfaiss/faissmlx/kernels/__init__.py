@@ -1,0 +1,1 @@
+"""Native operations by kernel family."""
