@@ -4,7 +4,7 @@ A benchmark declares cases; a case is the same work done by several contenders, 
 
     bench = Benchmark("gemm", __doc__)
     for m, n, k in bench.pick(full=SHAPES, quick=SHAPES[:2]):
-        bench.case(f"A V {m}x{n}, k={k}", {"native": ..., "numpy": ..., "mlx": ...}, flops=2*m*n*k, nbytes=4*(m*n + n*k + m*k))
+        bench.case(f"A V {m}x{n}, k={k}", {"native": ..., "numpy": ...}, flops=2 * m * n * k, nbytes=4 * m * n)
     bench.finish()
 
 Contenders take turns (A B C A B C ...), so that a drift of the machine's speed hits all of them. A figure is the median
@@ -74,9 +74,9 @@ def seconds(work: Work, at_least: float = 0.005, at_most_runs: int = 1000) -> fl
 
 
 def evaluate(result: object) -> None:
-    """MLX is lazy: a run counts only when its arrays are computed. Only arrays go to mx.eval, nested as they come."""
-    if isinstance(result, (mx.array, tuple, list, dict)):
-        mx.eval(result)
+    """MLX is lazy: a run counts only when its arrays are computed."""
+    results = result if isinstance(result, (tuple, list)) else [result]
+    mx.eval([r for r in results if isinstance(r, mx.array)])
 
 
 def matmul_rate() -> float:
