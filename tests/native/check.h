@@ -1,6 +1,7 @@
 // The little that a native test needs: it runs every SIMD level of the machine and counts what failed.
 #pragma once
 
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -31,6 +32,17 @@ inline std::vector<float> normal(size_t n, unsigned seed) {
     v = distribution(engine);
   }
   return x;
+}
+
+inline bool each_index_once(int64_t n) {
+  std::vector<std::atomic<int>> calls(n);
+  parallel_for(n, [&](int64_t i) { calls[i]++; });
+  for (auto& c : calls) {
+    if (c != 1) {
+      return false;
+    }
+  }
+  return true;
 }
 
 inline Matrix row_major(const std::vector<float>& x, int64_t rows, int64_t cols) {

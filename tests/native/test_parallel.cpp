@@ -1,8 +1,4 @@
-// parallel_for calls every index once, from several callers at once, nested, and in a forked child.
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <atomic>
+// parallel_for calls every index once, from several callers at once and nested.
 #include <thread>
 
 #include "check.h"
@@ -10,17 +6,6 @@
 using namespace metalfaiss::cpu;
 
 namespace {
-
-bool each_index_once(int64_t n) {
-  std::vector<std::atomic<int>> calls(n);
-  parallel_for(n, [&](int64_t i) { calls[i]++; });
-  for (auto& c : calls) {
-    if (c != 1) {
-      return false;
-    }
-  }
-  return true;
-}
 
 void test_counts() {
   for (int threads : {1, 2, 3, 8}) {
@@ -54,16 +39,6 @@ void test_concurrent_callers() {
   CHECK(good == 6 * 200);
 }
 
-void test_fork() {
-  pid_t child = fork();
-  if (child == 0) {
-    _exit(each_index_once(100) ? 0 : 1);
-  }
-  int status = -1;
-  waitpid(child, &status, 0);
-  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-}
-
 void test_scratch() {
   auto address = [](void* p) { return reinterpret_cast<uintptr_t>(p); };
   void* a = thread_scratch(Scratch::packed_a, 100);
@@ -79,7 +54,6 @@ int main() {
   test_counts();
   test_nested();
   test_concurrent_callers();
-  test_fork();
   test_scratch();
   return failures ? EXIT_FAILURE : EXIT_SUCCESS;
 }
