@@ -1,6 +1,7 @@
 #include "cpu/dispatch.h"
 
 #include <atomic>
+#include <initializer_list>
 
 namespace metalfaiss::cpu {
 
