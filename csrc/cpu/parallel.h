@@ -34,7 +34,7 @@ void parallel_for(int64_t n, FunctionRef<void(int64_t)> f);
 
 // Scratch memory of the calling thread, 64-byte aligned, uninitialised, kept between calls so that hot kernels do not
 // pay for page faults. A later request for the same slot may move it: one slot, one user on the stack.
-enum class Scratch { packed_a, packed_b, tile, partial, candidates, count };
+enum class Scratch { packed_a, packed_b, tile, partial, product, candidates, count };
 void* thread_scratch(Scratch slot, size_t bytes);
 
 }  // namespace metalfaiss::cpu

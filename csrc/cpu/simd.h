@@ -70,12 +70,33 @@ METALFAISS_INLINE vf max(vf a, vf b) { return select(a > b, a, b); }
 METALFAISS_INLINE vf abs(vf a) { return (vf)((vi)a & 0x7fffffff); }
 
 // The first n lanes of p, zeros behind them; stores only the first n lanes. Never touches memory behind p[n - 1].
+// No calls of memcpy: they would drive the caller's vectors out of their registers.
+#if defined(__AVX512F__)
+METALFAISS_INLINE vf load_first(const float* p, int n) { return (vf)_mm512_maskz_loadu_ps((1u << n) - 1, p); }
+METALFAISS_INLINE void store_first(float* p, vf v, int n) { _mm512_mask_storeu_ps(p, (1u << n) - 1, (__m512)v); }
+#elif defined(__AVX2__)
+METALFAISS_INLINE __m256i first_lanes(int n) {
+  const vi lane = {0, 1, 2, 3, 4, 5, 6, 7};
+  return (__m256i)(lane < n);
+}
+METALFAISS_INLINE vf load_first(const float* p, int n) { return (vf)_mm256_maskload_ps(p, first_lanes(n)); }
+METALFAISS_INLINE void store_first(float* p, vf v, int n) { _mm256_maskstore_ps(p, first_lanes(n), (__m256)v); }
+#else
 METALFAISS_INLINE vf load_first(const float* p, int n) {
   vf v{};
-  __builtin_memcpy(&v, p, sizeof(float) * n);
+  for (int i = 0; i < W; i++) {
+    v[i] = i < n ? p[i] : 0.0f;
+  }
   return v;
 }
-METALFAISS_INLINE void store_first(float* p, vf v, int n) { __builtin_memcpy(p, &v, sizeof(float) * n); }
+METALFAISS_INLINE void store_first(float* p, vf v, int n) {
+  for (int i = 0; i < W; i++) {
+    if (i < n) {
+      p[i] = v[i];
+    }
+  }
+}
+#endif
 
 template <typename V>
 METALFAISS_INLINE auto sum(V v) {  // pairwise: the error grows with log2 of the lanes

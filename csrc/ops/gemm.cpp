@@ -12,6 +12,25 @@ const char* op_name(Product p) {
   return p == Product::av ? "gemm_av" : p == Product::at_b ? "gemm_at_b" : "z_step";
 }
 
+// For every matrix of a result of shape `out`: how far behind the first matrix of `a` its own one lies, in bytes.
+std::vector<int64_t> batch_offsets(const mx::array& a, const mx::Shape& out) {
+  std::vector<int64_t> offsets{0};
+  for (size_t d = 0; d + 2 < out.size(); d++) {  // outer dimensions first
+    int from_end = static_cast<int>(out.size() - d);
+    bool has = from_end <= static_cast<int>(a.ndim()) && a.shape(-from_end) != 1;
+    int64_t stride = has ? a.strides(-from_end) * static_cast<int64_t>(a.itemsize()) : 0;
+    std::vector<int64_t> inner;
+    inner.reserve(offsets.size() * out[d]);
+    for (int64_t offset : offsets) {
+      for (int64_t i = 0; i < out[d]; i++) {
+        inner.push_back(offset + i * stride);
+      }
+    }
+    offsets = std::move(inner);
+  }
+  return offsets;
+}
+
 mx::array product(Product p, const mx::array& a, const mx::array& b, mx::StreamOrDevice s);
 
 // All three products: they differ in the contracted dimension and the kernel, and their derivatives are each other.
@@ -23,21 +42,19 @@ class Gemm : public mx::Primitive {
     mx::array& out = outputs[0];
     allocate(out);
     schedule(stream(), [a = inputs[0], b = inputs[1], out = out, p = product_]() mutable {
-      int64_t stride = int64_t{out.shape(-2)} * out.shape(-1) * static_cast<int64_t>(out.itemsize());
-      for (int64_t i = 0; i < batch_size(out.shape()); i++) {
-        cpu::GemmArgs args{matrix_view(a, out.shape(), i), matrix_view(b, out.shape(), i),
-                           out.data<char>() + i * stride, float_type(out)};
-        switch (p) {
-          case Product::av:
-            cpu::gemm_av(args);
-            break;
-          case Product::at_b:
-            cpu::gemm_at_b(args);
-            break;
-          case Product::z:
-            cpu::z_step(args);
-            break;
-        }
+      if (out.size() == 0) {
+        return;
+      }
+      auto a_offsets = batch_offsets(a, out.shape()), b_offsets = batch_offsets(b, out.shape());
+      cpu::GemmArgs args{matrix_view(a, out.shape(), 0), matrix_view(b, out.shape(), 0), out.data<char>(),
+                         float_type(out), batch_size(out.shape()), a_offsets.data(), b_offsets.data()};
+      switch (p) {
+        case Product::av:
+          return cpu::gemm_av(args);
+        case Product::at_b:
+          return cpu::gemm_at_b(args);
+        case Product::z:
+          return cpu::z_step(args);
       }
     });
   }
