@@ -17,5 +17,5 @@ NB_MODULE(_core, m) {
   // metalfaiss::bind_knn(m);
   // metalfaiss::bind_pairwise_distances(m);
   // metalfaiss::bind_qr(m);
-  // metalfaiss::bind_select_k(m);
+  metalfaiss::bind_select_k(m);
 }

@@ -1,0 +1,320 @@
+// The k best of a stream of values: a threshold filter, radix selection and a stable radix sort, on 32-bit keys.
+//
+// A key orders as its value does and puts NaN last. Candidates stay in the order in which they came, so that among
+// equal keys the first k of the stream win without comparing ids.
+#pragma once
+
+#include "cpu/simd.h"
+
+namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
+
+inline constexpr uint32_t kNanKey = 0xffffffffu;
+inline constexpr uint32_t kSignBit = 0x80000000u;
+
+// Ascending in v; -0 and 0 share a key.
+METALFAISS_INLINE vu order_key(vf v) {
+  vu b = (vu)(v + vf{});  // -0 + 0 = 0
+  vu key = b ^ ((vu)((vi)b >> 31) | kSignBit);
+  return key | (vu)(v != v);  // all ones: kNanKey
+}
+
+// The value of a key other than kNanKey.
+METALFAISS_INLINE float value_of_key(uint32_t key) {
+  uint32_t b = key & kSignBit ? key ^ kSignBit : ~key;
+  float v;
+  __builtin_memcpy(&v, &b, sizeof v);
+  return v;
+}
+
+struct KeyRange {
+  uint32_t lo, hi;
+};
+
+METALFAISS_INLINE KeyRange key_range(const uint32_t* keys, int64_t n) {
+  KeyRange r{kNanKey, 0};
+  for (int64_t i = 0; i < n; i++) {
+    r.lo = keys[i] < r.lo ? keys[i] : r.lo;
+    r.hi = keys[i] > r.hi ? keys[i] : r.hi;
+  }
+  return r;
+}
+
+// The k-th smallest of n keys, 1 <= k <= n. Each pass keeps one of 2^11 equal parts of the range that is left: three
+// passes at most, whatever the keys. `tmp` holds n keys.
+inline uint32_t kth_smallest(const uint32_t* keys, int64_t n, int64_t k, uint32_t* tmp) {
+  constexpr int kBits = 11;
+  for (;;) {
+    auto [lo, hi] = key_range(keys, n);
+    if (lo == hi) {
+      return lo;
+    }
+    // Parts beyond a few per key only cost time to clear.
+    int bits = 4;
+    while (bits < kBits && (int64_t{1} << bits) < n) {
+      bits++;
+    }
+    int shift = 32 - __builtin_clz(hi - lo) - bits;
+    shift = shift > 0 ? shift : 0;
+    uint32_t parts = ((hi - lo) >> shift) + 1;
+    uint32_t count[1 << kBits];
+    __builtin_memset(count, 0, sizeof(uint32_t) * parts);
+    for (int64_t i = 0; i < n; i++) {
+      count[(keys[i] - lo) >> shift]++;
+    }
+    uint32_t part = 0;
+    while (k > count[part]) {
+      k -= count[part++];
+    }
+    if (shift == 0) {
+      return lo + part;
+    }
+    int64_t kept = 0;
+    for (int64_t i = 0; i < n; i++) {
+      uint32_t key = keys[i];
+      tmp[kept] = key;  // never behind i, so tmp may be keys itself
+      kept += ((key - lo) >> shift) == part;
+    }
+    keys = tmp;
+    n = kept;
+  }
+}
+
+// Keys with ids, and as much scratch.
+struct Candidates {
+  uint32_t* keys;
+  int32_t* ids;
+  uint32_t* tmp_keys;
+  int32_t* tmp_ids;
+
+  static constexpr int64_t kPadding = 64;  // whole vectors are stored behind the last candidate
+  static constexpr int64_t bytes(int64_t capacity) { return 4 * sizeof(uint32_t) * (capacity + kPadding); }
+
+  static Candidates at(void* memory, int64_t capacity) {
+    int64_t stride = capacity + kPadding;
+    auto* p = static_cast<uint32_t*>(memory);
+    return {p, reinterpret_cast<int32_t*>(p + stride), p + 2 * stride, reinterpret_cast<int32_t*>(p + 3 * stride)};
+  }
+
+  // Keeps the k best of n > k in their order; returns the k-th key.
+  uint32_t keep_best(int64_t n, int64_t k) const {
+    uint32_t last = kth_smallest(keys, n, k, tmp_keys);
+    int64_t less = 0;
+    for (int64_t i = 0; i < n; i++) {
+      less += keys[i] < last;
+    }
+    int64_t kept = 0, equal = k - less;
+    for (int64_t i = 0; kept < k; i++) {
+      uint32_t key = keys[i];
+      keys[kept] = key;
+      ids[kept] = ids[i];
+      bool tie = (key == last) & (equal > 0);
+      equal -= tie;
+      kept += (key < last) | tie;
+    }
+    return last;
+  }
+
+  void sort(int64_t n) { n <= 32 ? insertion_sort(n) : radix_sort(n); }
+
+ private:
+  void insertion_sort(int64_t n) const {
+    for (int64_t i = 1; i < n; i++) {
+      uint32_t key = keys[i];
+      int32_t id = ids[i];
+      int64_t j = i;
+      for (; j > 0 && keys[j - 1] > key; j--) {
+        keys[j] = keys[j - 1];
+        ids[j] = ids[j - 1];
+      }
+      keys[j] = key;
+      ids[j] = id;
+    }
+  }
+
+  // Least significant byte first, which is stable; bytes that all keys share are skipped.
+  void radix_sort(int64_t n) {
+    uint32_t count[4][256] = {};
+    for (int64_t i = 0; i < n; i++) {
+      for (int d = 0; d < 4; d++) {
+        count[d][(keys[i] >> (8 * d)) & 255]++;
+      }
+    }
+    for (int d = 0; d < 4; d++) {
+      uint32_t* start = count[d];
+      if (start[(keys[0] >> (8 * d)) & 255] == n) {
+        continue;
+      }
+      uint32_t sum = 0;
+      for (int b = 0; b < 256; b++) {
+        uint32_t c = start[b];
+        start[b] = sum;
+        sum += c;
+      }
+      for (int64_t i = 0; i < n; i++) {
+        uint32_t to = start[(keys[i] >> (8 * d)) & 255]++;
+        tmp_keys[to] = keys[i];
+        tmp_ids[to] = ids[i];
+      }
+      swap(keys, tmp_keys);
+      swap(ids, tmp_ids);
+    }
+  }
+
+  template <typename T>
+  static void swap(T& a, T& b) {
+    T t = a;
+    a = b;
+    b = t;
+  }
+};
+
+// The k smallest values of a stream, or the k largest (`flip`). Values that cannot be among them any more cost one
+// comparison; the others are buffered, and a full buffer shrinks to its k best, which tightens the threshold.
+class TopK {
+ public:
+  static constexpr int kUnroll = 4;
+  static constexpr int64_t kGroup = kUnroll * W;
+
+  // Four buffers of max(4 k, 1024) candidates (tuned for k = 10 and 1000 on Zen 3, benchmarks/bench_select_k.py): a
+  // smaller one shrinks more often, a larger one leaves the caches. Never more than the stream has.
+  static int64_t capacity_for(int64_t k, int64_t n) {
+    int64_t wanted = 4 * k > 1024 ? 4 * k : 1024;
+    return (wanted < n ? wanted : n) + kGroup;
+  }
+  static int64_t bytes(int64_t k, int64_t n) { return Candidates::bytes(capacity_for(k, n)); }
+
+  // n: how long the stream is at most.
+  TopK(void* memory, int64_t k, int64_t n, bool largest)
+      : best_(Candidates::at(memory, capacity_for(k, n))),
+        k_(k),
+        capacity_(capacity_for(k, n)),
+        flip_(vu{} + (largest ? kSignBit : 0u)) {}
+
+  // The next n values, with ids first_id, first_id + 1, ...
+  template <typename T>
+  void feed(const T* x, int64_t n, int32_t first_id) {
+    int64_t i = 0;
+    while (i < n) {
+      if (count_ + kGroup > capacity_) {
+        shrink();
+      }
+      switch (accept_) {
+        case Accept::all:
+          i = take_all(x, i, n, first_id);
+          break;
+        case Accept::numbers:
+          i = filter<Accept::numbers>(x, i, n, first_id);
+          break;
+        case Accept::below:
+          i = filter<Accept::below>(x, i, n, first_id);
+          break;
+      }
+    }
+  }
+
+  // The min(k, seen) best, in the order in which they came.
+  Candidates best() {
+    shrink();
+    return best_;
+  }
+  int64_t count() const { return count_; }
+
+ private:
+  // What passes the filter: until k values came, all; while the k-th best is NaN, numbers; then what is below the k-th.
+  enum class Accept { all, numbers, below };
+
+  void shrink() {
+    if (count_ <= k_) {
+      return;
+    }
+    uint32_t last = best_.keep_best(count_, k_);
+    count_ = k_;
+    accept_ = last == kNanKey ? Accept::numbers : Accept::below;
+    threshold_ = last == kNanKey ? 0 : value_of_key(last);
+  }
+
+  METALFAISS_INLINE vf oriented(vf v) const { return (vf)((vu)v ^ flip_); }
+
+  METALFAISS_INLINE static vi lanes() {
+    vi v;
+    for (int i = 0; i < W; i++) {
+      v[i] = i;
+    }
+    return v;
+  }
+
+  template <typename T>
+  int64_t take_all(const T* x, int64_t i, int64_t n, int32_t first_id) {
+    n = n - i < capacity_ - count_ ? n : i + capacity_ - count_;
+    for (; i < n; i += W) {
+      int64_t left = n - i;
+      vf v = left >= W ? load(x + i) : load_first(x + i, static_cast<int>(left));
+      vu key = order_key(oriented(v));
+      vi id = lanes() + (first_id + static_cast<int32_t>(i));
+      __builtin_memcpy(best_.keys + count_, &key, sizeof key);
+      __builtin_memcpy(best_.ids + count_, &id, sizeof id);
+      count_ += left < W ? left : W;
+    }
+    return n;
+  }
+
+  // Runs to the end of x or until the buffer may not take another group; returns where it stopped.
+  template <Accept accept, typename T>
+  int64_t filter(const T* x, int64_t i, int64_t n, int32_t first_id) {
+    const vf threshold = broadcast(threshold_);
+    const vu flip = flip_;
+    auto passes = [&](vf v) { return accept == Accept::numbers ? vi(v == v) : vi((vf)((vu)v ^ flip) < threshold); };
+    for (; i + kGroup <= n; i += kGroup) {
+      vf v[kUnroll];
+      vi pass[kUnroll], any{};
+      for (int u = 0; u < kUnroll; u++) {
+        v[u] = load(x + i + u * W);
+        pass[u] = passes(v[u]);
+        any |= pass[u];
+      }
+      if (__builtin_expect(bits(any) != 0, 0)) {
+        if (count_ + kGroup > capacity_) {
+          return i;
+        }
+        for (int u = 0; u < kUnroll; u++) {
+          append(v[u], bits(pass[u]), first_id + static_cast<int32_t>(i) + u * W);
+        }
+      }
+    }
+    for (; i < n; i += W) {
+      if (count_ + W > capacity_) {
+        return i;
+      }
+      int64_t left = n - i;
+      vf v = left >= W ? load(x + i) : load_first(x + i, static_cast<int>(left));
+      uint32_t valid = left >= W ? ~0u : (1u << left) - 1;
+      append(v, bits(passes(v)) & valid, first_id + static_cast<int32_t>(i));
+    }
+    return n;
+  }
+
+  METALFAISS_INLINE void append(vf v, uint32_t mask, int32_t first_id) {
+    if (!mask) {
+      return;
+    }
+    vu keys = order_key(oriented(v));
+    uint32_t key[W];
+    __builtin_memcpy(key, &keys, sizeof keys);
+    int64_t count = count_;
+    do {
+      int lane = __builtin_ctz(mask);
+      best_.keys[count] = key[lane];
+      best_.ids[count++] = first_id + lane;
+      mask &= mask - 1;
+    } while (mask);
+    count_ = count;
+  }
+
+  Candidates best_;
+  int64_t k_, capacity_, count_ = 0;
+  vu flip_;  // the sign bit where the largest are wanted
+  Accept accept_ = Accept::all;
+  float threshold_ = 0;
+};
+
+}  // namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL
