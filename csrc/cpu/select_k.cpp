@@ -8,9 +8,9 @@ namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
 
 namespace {
 
-constexpr int64_t kBlock = 4096;         // values of a strided row that are gathered at once
-constexpr int64_t kTaskValues = 16384;   // what a task should read at least: about 10 microseconds
-constexpr int64_t kSegment = 65536;      // a row is split between threads in parts of at least this many values
+constexpr int64_t kBlock = 4096;        // values of a strided row that are gathered at once
+constexpr int64_t kTaskValues = 16384;  // what a task should read at least: about 10 microseconds
+constexpr int64_t kSegment = 65536;     // a row is split between threads in parts of at least this many values
 
 template <typename T>
 const T* row_start(const SelectKArgs& g, int64_t row) {

@@ -40,7 +40,7 @@ class SelectK : public mx::Primitive {
   // The indices are locally constant: their tangents and cotangents are zero.
   std::vector<mx::array> jvp(const std::vector<mx::array>& primals, const std::vector<mx::array>& tangents,
                              const std::vector<int>&) override {
-    mx::array indices = select_k(primals[0], k_, largest_, stream()).second;
+    mx::array indices = mx::stop_gradient(select_k(primals[0], k_, largest_, stream()).second, stream());
     return {mx::take_along_axis(tangents[0], indices, -1, stream()), mx::subtract(indices, indices, stream())};
   }
 
@@ -49,7 +49,8 @@ class SelectK : public mx::Primitive {
     const mx::array& x = primals[0];
     // Zeros of the shape that x has when this runs: mx::zeros would keep the shape of the trace.
     mx::array zeros = mx::astype(mx::less(x, x, stream()), x.dtype(), stream());
-    return {mx::put_along_axis(zeros, outputs[1], cotangents[0], -1, stream())};
+    mx::array indices = mx::stop_gradient(outputs[1], stream());
+    return {mx::put_along_axis(zeros, indices, cotangents[0], -1, stream())};
   }
 
   std::pair<std::vector<mx::array>, std::vector<int>> vmap(const std::vector<mx::array>& inputs,

@@ -21,7 +21,8 @@ def to_mlx(op: str, name: str, x: ArrayLike) -> mx.array:
     a = np.asarray(x)
     if a.dtype.kind not in "biuf":
         raise TypeError(f"[{op}] {name} must be an array of real numbers. Received {type(x).__name__} of {a.dtype}.")
-    return mx.array(a.astype(np.float32) if a.dtype.itemsize > 4 and a.dtype.kind == "f" else a)
+    dtype = np.dtype(np.float32) if a.dtype.kind == "f" and a.dtype.itemsize > 4 else a.dtype.newbyteorder("=")
+    return mx.array(np.asarray(a, dtype=dtype, order="C"))  # mx.array refuses negative strides
 
 
 def to_numpy(a: mx.array) -> npt.NDArray[Any]:
