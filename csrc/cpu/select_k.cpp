@@ -10,6 +10,8 @@ namespace {
 
 constexpr int64_t kBlock = 4096;        // values of a strided row that are gathered at once
 constexpr int64_t kTaskValues = 16384;  // what a task should read at least: about 10 microseconds
+constexpr int64_t kSample = 4096;       // values that a guess is made from
+constexpr int64_t kGuessFrom = 8192;    // shorter rows are read without a guess
 constexpr int64_t kSegment = 65536;     // a row is split between threads in parts of at least this many values
 
 template <typename T>
@@ -39,8 +41,48 @@ void feed(const SelectKArgs& g, const T* row, int64_t begin, int64_t end, TopK& 
   }
 }
 
-TopK thread_top_k(const SelectKArgs& g, int64_t n) {
-  return TopK(thread_scratch(Scratch::candidates, TopK::bytes(g.k, n)), g.k, n, g.largest);
+// A key that a few more than k values of [begin, end) should not exceed, from runs of 16 values (a cache line of
+// float32) evenly spread; kNanKey where the row is too short for a guess to pay.
+template <typename T>
+uint32_t guess_key(const SelectKArgs& g, const T* row, int64_t begin, int64_t end) {
+  constexpr int64_t kRun = 16;
+  int64_t n = end - begin, wanted = n / 16 < kSample ? n / 16 : kSample;
+  if (n < kGuessFrom || g.k > n / 16) {
+    return kNanKey;
+  }
+  auto* keys = static_cast<uint32_t*>(thread_scratch(Scratch::tile, sizeof(uint32_t) * (kSample + W)));
+  const vu flip = vu{} + (g.largest ? kSignBit : 0u);
+  int64_t runs = wanted / kRun, sampled = runs * kRun;
+  for (int64_t r = 0; r < runs; r++) {
+    const T* p = row + (begin + r * (n / runs)) * g.stride;
+    T run[kRun];
+    for (int64_t i = 0; i < kRun; i++) {
+      run[i] = p[i * g.stride];
+    }
+    for (int64_t i = 0; i < kRun; i += W) {
+      vu key = order_key((vf)((vu)load(run + i) ^ flip));
+      __builtin_memcpy(keys + r * kRun + i, &key, sizeof key);
+    }
+  }
+  // Three standard deviations above the rank that k has among all.
+  double rank = static_cast<double>(g.k) * static_cast<double>(sampled) / static_cast<double>(n);
+  auto above = static_cast<int64_t>(rank + 3 * __builtin_sqrt(rank) + 3);
+  return kth_smallest(keys, sampled, above < sampled ? above : sampled, keys);
+}
+
+// The k best of values [begin, end) of a row, in their order.
+template <typename T>
+Candidates best_of(const SelectKArgs& g, const T* row, int64_t begin, int64_t end) {
+  int64_t n = end - begin;
+  void* memory = thread_scratch(Scratch::candidates, TopK::bytes(g.k, n));
+  TopK top(memory, g.k, n, g.largest);
+  top.guess(guess_key(g, row, begin, end));
+  feed(g, row, begin, end, top);
+  if (top.count() < g.k) {
+    top = TopK(memory, g.k, n, g.largest);
+    feed(g, row, begin, end, top);
+  }
+  return top.best();
 }
 
 // Sorts k candidates and writes them as the result of a row.
@@ -62,9 +104,7 @@ void select_rows(const SelectKArgs& g) {
     int64_t end = (task + 1) * per_task < g.rows ? (task + 1) * per_task : g.rows;
     for (int64_t row = task * per_task; row < end; row++) {
       const T* x = row_start<T>(g, row);
-      TopK top = thread_top_k(g, g.n);
-      feed(g, x, 0, g.n, top);
-      write(g, x, row, top.best());
+      write(g, x, row, best_of(g, x, 0, g.n));
     }
   });
 }
@@ -77,9 +117,7 @@ void select_split(const SelectKArgs& g, int64_t row, int64_t segments) {
   Candidates all = Candidates::at(thread_scratch(Scratch::partial, Candidates::bytes(total)), total);
   parallel_for(segments, [&](int64_t s) {
     int64_t end = (s + 1) * length < g.n ? (s + 1) * length : g.n;
-    TopK top = thread_top_k(g, length);
-    feed(g, x, s * length, end, top);
-    Candidates best = top.best();
+    Candidates best = best_of(g, x, s * length, end);
     __builtin_memcpy(all.keys + s * g.k, best.keys, sizeof(uint32_t) * g.k);
     __builtin_memcpy(all.ids + s * g.k, best.ids, sizeof(int32_t) * g.k);
   });

@@ -4,6 +4,7 @@
 // equal keys the first k of the stream win without comparing ids.
 #pragma once
 
+#include "cpu/compress.h"
 #include "cpu/simd.h"
 
 namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
@@ -25,6 +26,9 @@ METALFAISS_INLINE float value_of_key(uint32_t key) {
   __builtin_memcpy(&v, &b, sizeof v);
   return v;
 }
+
+// The mask of the lanes of a vector that n values fill.
+METALFAISS_INLINE uint32_t first_lanes(int64_t n) { return n >= W ? (1u << (W - 1)) * 2u - 1 : (1u << n) - 1; }
 
 struct KeyRange {
   uint32_t lo, hi;
@@ -49,11 +53,11 @@ inline uint32_t kth_smallest(const uint32_t* keys, int64_t n, int64_t k, uint32_
       return lo;
     }
     // Parts beyond a few per key only cost time to clear.
-    int bits = 4;
-    while (bits < kBits && (int64_t{1} << bits) < n) {
-      bits++;
+    int digit = 4;
+    while (digit < kBits && (int64_t{1} << digit) < n) {
+      digit++;
     }
-    int shift = 32 - __builtin_clz(hi - lo) - bits;
+    int shift = 32 - __builtin_clz(hi - lo) - digit;
     shift = shift > 0 ? shift : 0;
     uint32_t parts = ((hi - lo) >> shift) + 1;
     uint32_t count[1 << kBits];
@@ -69,10 +73,10 @@ inline uint32_t kth_smallest(const uint32_t* keys, int64_t n, int64_t k, uint32_
       return lo + part;
     }
     int64_t kept = 0;
-    for (int64_t i = 0; i < n; i++) {
-      uint32_t key = keys[i];
-      tmp[kept] = key;  // never behind i, so tmp may be keys itself
-      kept += ((key - lo) >> shift) == part;
+    for (int64_t i = 0; i < n; i += W) {
+      vu key = load_as<vu>(keys + i);
+      uint32_t mask = bits((vi)((key - lo) >> shift == part)) & first_lanes(n - i);
+      kept += compress_store(tmp + kept, key, mask);  // never behind i, so tmp may be keys itself
     }
     keys = tmp;
     n = kept;
@@ -98,18 +102,21 @@ struct Candidates {
   // Keeps the k best of n > k in their order; returns the k-th key.
   uint32_t keep_best(int64_t n, int64_t k) const {
     uint32_t last = kth_smallest(keys, n, k, tmp_keys);
-    int64_t less = 0;
+    uint32_t less = 0;
     for (int64_t i = 0; i < n; i++) {
       less += keys[i] < last;
     }
-    int64_t kept = 0, equal = k - less;
-    for (int64_t i = 0; kept < k; i++) {
-      uint32_t key = keys[i];
-      keys[kept] = key;
-      ids[kept] = ids[i];
-      bool tie = (key == last) & (equal > 0);
-      equal -= tie;
-      kept += (key < last) | tie;
+    int64_t equal = k - less;  // how many keys like the last are among the best
+    int64_t kept = 0;
+    for (int64_t i = 0; kept < k; i += W) {
+      vu key = load_as<vu>(keys + i);
+      vi id = load_as<vi>(ids + i);
+      uint32_t valid = first_lanes(n - i), mask = bits((vi)(key < last)) & valid;
+      for (uint32_t ties = bits((vi)(key == last)) & valid; ties && equal > 0; ties &= ties - 1, equal--) {
+        mask |= ties & -ties;
+      }
+      compress_store(keys + kept, key, mask);
+      kept += compress_store(ids + kept, id, mask);
     }
     return last;
   }
@@ -175,10 +182,14 @@ class TopK {
   static constexpr int kUnroll = 4;
   static constexpr int64_t kGroup = kUnroll * W;
 
-  // Four buffers of max(4 k, 1024) candidates (tuned for k = 10 and 1000 on Zen 3, benchmarks/bench_select_k.py): a
-  // smaller one shrinks more often, a larger one leaves the caches. Never more than the stream has.
+  // Candidates are dropped whenever there are as many too many as wanted, but not by fewer than 64: tuned on Zen 3 for
+  // k = 1 to 5000 by benchmarks/bench_select_k.py. Twice as many would leave the caches, half as many cost time.
+  static constexpr int64_t kSlack = 64;
+  static constexpr int64_t kFirst = 256;
+
+  // Never more than the stream has.
   static int64_t capacity_for(int64_t k, int64_t n) {
-    int64_t wanted = 4 * k > 1024 ? 4 * k : 1024;
+    int64_t wanted = 2 * k > kFirst ? 2 * k : kFirst;
     return (wanted < n ? wanted : n) + kGroup;
   }
   static int64_t bytes(int64_t k, int64_t n) { return Candidates::bytes(capacity_for(k, n)); }
@@ -188,14 +199,25 @@ class TopK {
       : best_(Candidates::at(memory, capacity_for(k, n))),
         k_(k),
         capacity_(capacity_for(k, n)),
+        limit_(capacity_),
         flip_(vu{} + (largest ? kSignBit : 0u)) {}
+
+  // To be called before the first value: drops values beyond that of `key` from the start. If fewer than k are left at
+  // the end, the guess was wrong: start again without.
+  void guess(uint32_t key) {
+    float above = key < kNanKey ? value_of_key(key + 1) : 0;
+    if (above == above && key < kNanKey) {  // else all numbers pass
+      accept_ = Accept::below;
+      threshold_ = above;
+    }
+  }
 
   // The next n values, with ids first_id, first_id + 1, ...
   template <typename T>
   void feed(const T* x, int64_t n, int32_t first_id) {
     int64_t i = 0;
     while (i < n) {
-      if (count_ + kGroup > capacity_) {
+      if (count_ + kGroup > limit_) {
         shrink();
       }
       switch (accept_) {
@@ -212,7 +234,7 @@ class TopK {
     }
   }
 
-  // The min(k, seen) best, in the order in which they came.
+  // The best k of those seen (or all, if fewer), in the order in which they came.
   Candidates best() {
     shrink();
     return best_;
@@ -229,6 +251,8 @@ class TopK {
     }
     uint32_t last = best_.keep_best(count_, k_);
     count_ = k_;
+    int64_t limit = k_ + (k_ > kSlack ? k_ : kSlack) + kGroup;
+    limit_ = limit < capacity_ ? limit : capacity_;
     accept_ = last == kNanKey ? Accept::numbers : Accept::below;
     threshold_ = last == kNanKey ? 0 : value_of_key(last);
   }
@@ -273,7 +297,7 @@ class TopK {
         any |= pass[u];
       }
       if (__builtin_expect(bits(any) != 0, 0)) {
-        if (count_ + kGroup > capacity_) {
+        if (count_ + kGroup > limit_) {
           return i;
         }
         for (int u = 0; u < kUnroll; u++) {
@@ -282,13 +306,12 @@ class TopK {
       }
     }
     for (; i < n; i += W) {
-      if (count_ + W > capacity_) {
+      if (count_ + W > limit_) {
         return i;
       }
       int64_t left = n - i;
       vf v = left >= W ? load(x + i) : load_first(x + i, static_cast<int>(left));
-      uint32_t valid = left >= W ? ~0u : (1u << left) - 1;
-      append(v, bits(passes(v)) & valid, first_id + static_cast<int32_t>(i));
+      append(v, bits(passes(v)) & first_lanes(left), first_id + static_cast<int32_t>(i));
     }
     return n;
   }
@@ -297,21 +320,12 @@ class TopK {
     if (!mask) {
       return;
     }
-    vu keys = order_key(oriented(v));
-    uint32_t key[W];
-    __builtin_memcpy(key, &keys, sizeof keys);
-    int64_t count = count_;
-    do {
-      int lane = __builtin_ctz(mask);
-      best_.keys[count] = key[lane];
-      best_.ids[count++] = first_id + lane;
-      mask &= mask - 1;
-    } while (mask);
-    count_ = count;
+    compress_store(best_.keys + count_, order_key(oriented(v)), mask);
+    count_ += compress_store(best_.ids + count_, lanes() + first_id, mask);
   }
 
   Candidates best_;
-  int64_t k_, capacity_, count_ = 0;
+  int64_t k_, capacity_, limit_, count_ = 0;
   vu flip_;  // the sign bit where the largest are wanted
   Accept accept_ = Accept::all;
   float threshold_ = 0;
