@@ -70,7 +70,7 @@ uint32_t guess_key(const SelectKArgs& g, const T* row, int64_t begin, int64_t en
   return kth_smallest(keys, sampled, above < sampled ? above : sampled, keys);
 }
 
-// The k best of values [begin, end) of a row, in their order.
+// The k best of values [begin, end) of a row, sorted.
 template <typename T>
 Candidates best_of(const SelectKArgs& g, const T* row, int64_t begin, int64_t end) {
   int64_t n = end - begin;
@@ -82,13 +82,12 @@ Candidates best_of(const SelectKArgs& g, const T* row, int64_t begin, int64_t en
     top = TopK(memory, g.k, n, g.largest);
     feed(g, row, begin, end, top);
   }
-  return top.best();
+  return top.sorted();
 }
 
-// Sorts k candidates and writes them as the result of a row.
+// Writes k sorted candidates as the result of a row.
 template <typename T>
-void write(const SelectKArgs& g, const T* x, int64_t row, Candidates best) {
-  best.sort(g.k);
+void write(const SelectKArgs& g, const T* x, int64_t row, const Candidates& best) {
   T* values = static_cast<T*>(g.values) + row * g.k;
   int64_t* indices = g.indices + row * g.k;
   for (int64_t i = 0; i < g.k; i++) {
@@ -121,7 +120,7 @@ void select_split(const SelectKArgs& g, int64_t row, int64_t segments) {
     __builtin_memcpy(all.keys + s * g.k, best.keys, sizeof(uint32_t) * g.k);
     __builtin_memcpy(all.ids + s * g.k, best.ids, sizeof(int32_t) * g.k);
   });
-  all.keep_best(total, g.k);
+  all.sort_best(total, g.k);  // segments follow each other, so among equal keys the order is still that of the row
   write(g, x, row, all);
 }
 

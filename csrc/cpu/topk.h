@@ -28,7 +28,17 @@ METALFAISS_INLINE float value_of_key(uint32_t key) {
 }
 
 // The mask of the lanes of a vector that n values fill.
-METALFAISS_INLINE uint32_t first_lanes(int64_t n) { return n >= W ? (1u << (W - 1)) * 2u - 1 : (1u << n) - 1; }
+METALFAISS_INLINE uint32_t first_lanes(int64_t n) {
+  return n >= W ? (1u << (W - 1)) * 2u - 1 : (1u << n) - 1;
+}
+
+METALFAISS_INLINE vi lane_numbers() {
+  vi v;
+  for (int i = 0; i < W; i++) {
+    v[i] = i;
+  }
+  return v;
+}
 
 struct KeyRange {
   uint32_t lo, hi;
@@ -121,44 +131,69 @@ struct Candidates {
     return last;
   }
 
-  void sort(int64_t n) { n <= 32 ? insertion_sort(n) : radix_sort(n); }
-
- private:
-  void insertion_sort(int64_t n) const {
-    for (int64_t i = 1; i < n; i++) {
-      uint32_t key = keys[i];
-      int32_t id = ids[i];
-      int64_t j = i;
-      for (; j > 0 && keys[j - 1] > key; j--) {
-        keys[j] = keys[j - 1];
-        ids[j] = ids[j - 1];
-      }
-      keys[j] = key;
-      ids[j] = id;
+  // Keeps the k best of n >= k, sorted: equal keys stay in their order.
+  void sort_best(int64_t n, int64_t k) {
+    if (n > k && (n > kRanked || n > 4 * k + 32)) {
+      keep_best(n, k);
+      n = k;
     }
+    n <= kRanked ? rank_sort(n) : radix_sort(n);
   }
 
-  // Least significant byte first, which is stable; bytes that all keys share are skipped.
-  void radix_sort(int64_t n) {
-    uint32_t count[4][256] = {};
-    for (int64_t i = 0; i < n; i++) {
-      for (int d = 0; d < 4; d++) {
-        count[d][(keys[i] >> (8 * d)) & 255]++;
+ private:
+  // Up to here n^2 / W comparisons without a branch are cheaper than radix passes.
+  static constexpr int64_t kRanked = 16 * W;
+
+  // The place of a key is the number of those before it that are not greater and those behind it that are less.
+  void rank_sort(int64_t n) {
+    const int64_t padded = (n + W - 1) / W * W;
+    for (int64_t i = n; i < padded; i++) {
+      keys[i] = kNanKey;
+    }
+    auto ordered = [&](int64_t j) { return (vi)(load_as<vu>(keys + j) ^ kSignBit); };  // signed, for cheap comparisons
+    for (int64_t own = 0; own < n; own += W) {
+      for (int64_t i = own; i < own + W && i < n; i++) {
+        const int32_t key = static_cast<int32_t>(keys[i] ^ kSignBit);
+        vi place{}, same = ordered(own), before = lane_numbers() < static_cast<int32_t>(i - own);
+        for (int64_t j = 0; j < own; j += W) {
+          place += ordered(j) > key;  // -1 where true
+        }
+        place -= (before & ~(same > key)) | (~before & (same < key));
+        for (int64_t j = own + W; j < padded; j += W) {
+          place -= (vi)(ordered(j) < key);
+        }
+        const int64_t to = own + sum(place);
+        tmp_keys[to] = keys[i];
+        tmp_ids[to] = ids[i];
       }
     }
-    for (int d = 0; d < 4; d++) {
-      uint32_t* start = count[d];
-      if (start[(keys[0] >> (8 * d)) & 255] == n) {
-        continue;
+    swap(keys, tmp_keys);
+    swap(ids, tmp_ids);
+  }
+
+  // Least significant digit first, which is stable.
+  void radix_sort(int64_t n) {
+    auto [lo, hi] = key_range(keys, n);
+    int range = lo == hi ? 0 : 32 - __builtin_clz(hi - lo);
+    n < 1024 ? radix_passes<8>(n, lo, range) : radix_passes<11>(n, lo, range);
+  }
+
+  template <int digit>
+  void radix_passes(int64_t n, uint32_t lo, int range) {
+    constexpr uint32_t kMask = (1 << digit) - 1;
+    for (int shift = 0; shift < range; shift += digit) {
+      uint32_t start[kMask + 1] = {};
+      for (int64_t i = 0; i < n; i++) {
+        start[((keys[i] - lo) >> shift) & kMask]++;
       }
       uint32_t sum = 0;
-      for (int b = 0; b < 256; b++) {
-        uint32_t c = start[b];
-        start[b] = sum;
-        sum += c;
+      for (uint32_t& s : start) {
+        uint32_t count = s;
+        s = sum;
+        sum += count;
       }
       for (int64_t i = 0; i < n; i++) {
-        uint32_t to = start[(keys[i] >> (8 * d)) & 255]++;
+        uint32_t to = start[((keys[i] - lo) >> shift) & kMask]++;
         tmp_keys[to] = keys[i];
         tmp_ids[to] = ids[i];
       }
@@ -206,7 +241,7 @@ class TopK {
   // the end, the guess was wrong: start again without.
   void guess(uint32_t key) {
     float above = key < kNanKey ? value_of_key(key + 1) : 0;
-    if (above == above && key < kNanKey) {  // else all numbers pass
+    if (above == above && key < kNanKey) {  // nothing is beyond infinity
       accept_ = Accept::below;
       threshold_ = above;
     }
@@ -234,9 +269,9 @@ class TopK {
     }
   }
 
-  // The best k of those seen (or all, if fewer), in the order in which they came.
-  Candidates best() {
-    shrink();
+  // The k best, sorted; count() must have reached k.
+  Candidates sorted() {
+    best_.sort_best(count_, k_);
     return best_;
   }
   int64_t count() const { return count_; }
@@ -259,14 +294,6 @@ class TopK {
 
   METALFAISS_INLINE vf oriented(vf v) const { return (vf)((vu)v ^ flip_); }
 
-  METALFAISS_INLINE static vi lanes() {
-    vi v;
-    for (int i = 0; i < W; i++) {
-      v[i] = i;
-    }
-    return v;
-  }
-
   template <typename T>
   int64_t take_all(const T* x, int64_t i, int64_t n, int32_t first_id) {
     n = n - i < capacity_ - count_ ? n : i + capacity_ - count_;
@@ -274,7 +301,7 @@ class TopK {
       int64_t left = n - i;
       vf v = left >= W ? load(x + i) : load_first(x + i, static_cast<int>(left));
       vu key = order_key(oriented(v));
-      vi id = lanes() + (first_id + static_cast<int32_t>(i));
+      vi id = lane_numbers() + (first_id + static_cast<int32_t>(i));
       __builtin_memcpy(best_.keys + count_, &key, sizeof key);
       __builtin_memcpy(best_.ids + count_, &id, sizeof id);
       count_ += left < W ? left : W;
@@ -321,7 +348,7 @@ class TopK {
       return;
     }
     compress_store(best_.keys + count_, order_key(oriented(v)), mask);
-    count_ += compress_store(best_.ids + count_, lanes() + first_id, mask);
+    count_ += compress_store(best_.ids + count_, lane_numbers() + first_id, mask);
   }
 
   Candidates best_;
