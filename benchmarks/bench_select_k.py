@@ -8,8 +8,8 @@ read of the values.
 
 import mlx.core as mx
 import numpy as np
-from harness import Benchmark
 
+from harness import Benchmark
 from metalfaiss.selection import select_k
 
 try:
