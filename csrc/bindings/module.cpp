@@ -16,6 +16,6 @@ NB_MODULE(_core, m) {
   metalfaiss::bind_gemm(m);
   // metalfaiss::bind_knn(m);
   // metalfaiss::bind_pairwise_distances(m);
-  // metalfaiss::bind_qr(m);
+  metalfaiss::bind_qr(m);
   metalfaiss::bind_select_k(m);
 }
