@@ -1,0 +1,36 @@
+#include "ops/knn.h"
+
+#include <nanobind/stl/pair.h>
+
+#include "bindings/bindings.h"
+
+namespace metalfaiss {
+
+void bind_knn(nb::module_& m) {
+  m.def(
+      "knn",
+      [](const mlx::core::array& xq, const mlx::core::array& xb, int64_t k, int metric, mlx::core::StreamOrDevice s) {
+        return ops::knn(xq, xb, k, ops::metric_from_int("knn", metric), s);
+      },
+      "xq"_a, "xb"_a, "k"_a, "metric"_a = 1, nb::kw_only(), "stream"_a = nb::none(),
+      R"(Exact search: the ``k`` nearest rows of ``xb`` for every row of ``xq``.
+
+Args:
+    xq (array): queries, shape ``(..., nq, d)``; used as float32.
+    xb (array): database, shape ``(..., nb, d)``; float32, float16 or bfloat16, any strides, read where it lies. Batch
+      dimensions broadcast with those of ``xq``.
+    k (int): how many results per query, at least 1.
+    metric (int): ``METRIC_L2`` (1, squared distances, ascending) or ``METRIC_INNER_PRODUCT`` (0, descending).
+    stream (Stream or Device, optional): where to run.
+
+Returns:
+    tuple(array, array): distances, float32, and ids, int64, both of shape ``(..., nq, k)``. Equal distances are ordered
+    by id. Missing results have id -1 and the largest (L2) or lowest (inner product) finite float32.
+
+Raises:
+    ValueError: shapes do not match, ``k`` < 1, an unknown metric, or the stream's device has no kernel.
+    TypeError: an input is complex or float64.
+)");
+}
+
+}  // namespace metalfaiss

@@ -1,0 +1,15 @@
+// Exact search: the k nearest rows of a matrix for every query, distance and selection in one operation.
+#pragma once
+
+#include <utility>
+
+#include "ops/common.h"
+#include "ops/metric.h"
+
+namespace metalfaiss::ops {
+
+// Distances (..., nq, k), float32, and ids (..., nq, k), int64, for xq (..., nq, d) and xb (..., nb, d).
+std::pair<mx::array, mx::array> knn(const mx::array& xq, const mx::array& xb, int64_t k, Metric metric,
+                                    mx::StreamOrDevice s = {});
+
+}  // namespace metalfaiss::ops
