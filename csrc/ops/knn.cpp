@@ -21,9 +21,12 @@ mx::array gather_rows(const mx::array& b, const mx::array& ids, mx::Stream s) {
   if (b.ndim() == 2) {
     return mx::astype(mx::take(b, ids, 0, s), mx::float32, s);
   }
-  mx::array flat = mx::expand_dims(mx::flatten(ids, -2, -1, s), -1, s);
-  mx::array rows = mx::take_along_axis(b, flat, -2, s);
-  return mx::astype(mx::unflatten(rows, -2, {-1, ids.shape(-1)}, s), mx::float32, s);
+  mx::Shape batch(b.shape().begin(), b.shape().end() - 2);
+  mx::Shape column = batch;
+  column.insert(column.end(), {1, 1});
+  mx::array which = mx::reshape(mx::arange(batch_size(b.shape()), mx::int64, s), column, s);
+  mx::array rows = mx::gather(mx::flatten(b, 0, -3, s), {which, ids}, {0, 1}, {1, 1, b.shape(-1)}, s);
+  return mx::astype(mx::squeeze(rows, std::vector<int>{-3, -2}, s), mx::float32, s);
 }
 
 // Zeros of x's shape, whatever x holds. mx::zeros_like would keep the shape it was traced with.
@@ -34,18 +37,16 @@ mx::array zeros_shaped_as(const mx::array& x, mx::Stream s) {
 // The adjoint of gather_rows: sums rows (..., nq, k, d) into an array of b's shape.
 mx::array scatter_rows(const mx::array& b, const mx::array& ids, const mx::array& rows, mx::Stream s) {
   mx::array zeros = zeros_shaped_as(mx::astype(b, mx::float32, s), s);
-  mx::array sums = zeros;
   if (b.ndim() == 2) {
-    mx::array updates = mx::expand_dims(mx::flatten(rows, 0, -2, s), 1, s);
-    sums = mx::scatter_add(zeros, mx::flatten(ids, s), updates, 0, s);
-  } else {
-    mx::array updates = mx::flatten(rows, -3, -2, s);
-    mx::array batch = zeros_shaped_as(mx::sum(updates, std::vector<int>{-2, -1}, true, s), s);  // (..., 1, 1)
-    zeros = mx::add(zeros, batch, s);
-    mx::array flat = mx::expand_dims(mx::flatten(ids, -2, -1, s), -1, s);
-    sums = sum_to_batch_of(mx::scatter_add_axis(zeros, flat, updates, -2, s), b, s);
+    mx::array flat = mx::expand_dims(mx::flatten(ids, s), 1, s);
+    mx::array sums = mx::scatter_add_axis(zeros, flat, mx::flatten(rows, 0, -2, s), 0, s);
+    return mx::astype(sums, b.dtype(), s);
   }
-  return mx::astype(sums, b.dtype(), s);
+  mx::array updates = mx::flatten(rows, -3, -2, s);
+  mx::array batch = zeros_shaped_as(mx::sum(updates, std::vector<int>{-2, -1}, true, s), s);  // (..., 1, 1)
+  mx::array flat = mx::expand_dims(mx::flatten(ids, -2, -1, s), -1, s);
+  mx::array sums = mx::scatter_add_axis(mx::add(zeros, batch, s), flat, updates, -2, s);
+  return mx::astype(sum_to_batch_of(sums, b, s), b.dtype(), s);
 }
 
 class Knn : public mx::Primitive {
@@ -148,9 +149,9 @@ class Knn : public mx::Primitive {
     mx::array d_row;    // and to its database row
   };
 
-  Neighbors neighbors(const std::vector<mx::array>& primals, const mx::array& ids) {
+  Neighbors neighbors(const std::vector<mx::array>& primals, const mx::array& found_ids) {
     mx::Stream s = stream();
-    mx::array zero = mx::array(0, mx::int64);
+    mx::array ids = mx::stop_gradient(found_ids, s), zero = mx::array(0, mx::int64);
     mx::array found = mx::expand_dims(mx::greater_equal(ids, zero, s), -1, s);
     mx::array safe = mx::maximum(ids, zero, s);
     mx::array query = mx::expand_dims(primals[0], -2, s);
