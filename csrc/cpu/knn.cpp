@@ -1,26 +1,397 @@
+// A search of a chunk of queries has three steps:
+//   1. a fast float32 pass over blocks of rows, handed out to workers that each keep candidates (knn_candidates.h):
+//      knn_panels.h for many queries, knn_direct.h for a few;
+//   2. for each query, the union of the workers' candidates, which holds every one of the k nearest rows;
+//   3. their distances in float64, and the k best by (distance, id) (knn_exact.h).
 #include "cpu/knn.h"
 
+#include "cpu/knn_candidates.h"
+#include "cpu/knn_direct.h"
 #include "cpu/knn_exact.h"
+#include "cpu/knn_panels.h"
 #include "cpu/parallel.h"
 
 namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
 
-void knn(const KnnArgs& args) {
-  const Matrix& b = args.database;
-  int64_t d = b.cols, kept = args.k < b.rows ? args.k : b.rows;
-  const float* queries = static_cast<const float*>(args.queries.data);
-  parallel_for(args.queries.rows, [&](int64_t i) {
-    TopK top(static_cast<Scored*>(thread_scratch(Scratch::candidates, kept * sizeof(Scored) + 1)), kept);
-    float* row = static_cast<float*>(thread_scratch(Scratch::partial, d * sizeof(float) + 1));
-    for (int64_t j = 0; j < b.rows; j++) {
-      double score = exact_score(queries + i * d, float_row(b, j, row), d, args.inner_product);
-      if (is_result(score)) {
-        top.push({score, j});
+namespace {
+
+constexpr int64_t kPackedRowsBytes = 256 << 10;     // with a block of queries, what an L2 of 512 KiB holds
+constexpr int64_t kQueryBlockBytes = 192 << 10;
+constexpr int64_t kDirectBytes = 256 << 10;         // of rows handed out at a time
+constexpr int64_t kPackedQueriesBytes = 4 << 20;    // of a chunk
+constexpr int64_t kCandidateBytes = 6 << 20;        // of a chunk and worker
+constexpr int kCenterRows = 33;
+
+int64_t least(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+int64_t most(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
+int64_t divide_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+// Splits a thread's scratch into arrays.
+class Arena {
+ public:
+  Arena(Scratch slot, size_t bytes) : next_(static_cast<char*>(thread_scratch(slot, bytes + 1))) {}
+  template <typename T>
+  T* take(int64_t n) {
+    char* at = next_;
+    next_ += padded<T>(n);
+    return reinterpret_cast<T*>(at);
+  }
+  template <typename T>
+  static size_t padded(int64_t n) {
+    return (n * sizeof(T) + 63) / 64 * 64;
+  }
+
+ private:
+  char* next_;
+};
+
+// A point amid the rows: the median of a sample in every dimension, which a few enormous rows do not move.
+void find_center(const Matrix& b, float* center) {
+  int64_t n = least(kCenterRows, b.rows), d = b.cols;
+  Arena arena(Scratch::tile, Arena::padded<float>(n * d));
+  float* scratch = arena.take<float>(n * d);
+  const float* rows[kCenterRows];
+  for (int64_t i = 0; i < n; i++) {
+    rows[i] = float_row(b, (2 * i + 1) * b.rows / (2 * n), scratch + i * d);
+  }
+  for (int64_t p = 0; p < d; p += W) {
+    int lanes = static_cast<int>(least(W, d - p));
+    vf sorted[kCenterRows];
+    for (int64_t i = 0; i < n; i++) {
+      vf x = lanes == W ? load(rows[i] + p) : load_first(rows[i] + p, lanes);
+      x = select(abs(x) <= broadcast(kFloatMax), x, vf{});
+      for (int64_t j = 0; j < i; j++) {
+        vf smaller = min(sorted[j], x);
+        x = max(sorted[j], x);
+        sorted[j] = smaller;
+      }
+      sorted[i] = x;
+    }
+    store_first(center + p, sorted[n / 2], lanes);
+  }
+}
+
+Query prepare_query(const float* values, const float* center, const KnnArgs& args) {
+  int64_t d = args.database.cols;
+  double square = exact_sum<true>(values, values, d);
+  if (!(square < __builtin_inf())) {
+    return {values, 1, 0, 0, Pass::excluded};
+  }
+  Query query{values, 1, 0, 0, Pass::fast};
+  if (args.inner_product) {
+    query.norm = 1;
+    if (square > 0 && square <= kLargest) {
+      while (square > 1) {
+        square *= 0.25;
+        query.scale *= 0.5;
+      }
+      while (square <= 0.25) {
+        square *= 4;
+        query.scale *= 2;
       }
     }
-    top.sort();
-    write_results(top, args.k, args.inner_product, args.distances + i * args.k, args.ids + i * args.k);
+  } else if (center) {
+    square = exact_sum<false>(values, center, d);
+    query.shift = square;
+    query.norm = __builtin_sqrt(square) * (1 + 0x1p-24);
+  }
+  bool direct_l2 = !args.inner_product && !center;
+  if ((!direct_l2 && square > kLargest) || d > kLongest) {
+    return {values, 1, 0, 0, Pass::exact};
+  }
+  return query;
+}
+
+// The search of a chunk, and what its workers share.
+struct Chunk {
+  Search search;
+  bool direct;
+  const float* center;          // panels of L2 only
+  const float* packed_queries;  // panels: packed; direct: one after the other
+  bool any_fast, any_exact;
+  int64_t rows_per_block;       // of the database
+  int64_t next_block;           // atomic
+};
+
+void score_rows_exactly(const Chunk& chunk, Candidates& candidates, int64_t first, int64_t count, float* row) {
+  for (int64_t q = 0; q < chunk.search.num_queries; q++) {
+    for (int64_t j = first; j < first + count && chunk.search.queries[q].pass == Pass::exact; j++) {
+      candidates.insert_exactly(q, j, row);
+    }
+  }
+}
+
+void search_block_directly(const Chunk& chunk, Candidates& candidates, int64_t first, int64_t count, DirectBlock* block,
+                           float* scratch) {
+  const Search& s = chunk.search;
+  const Matrix& b = *s.database;
+  int64_t d = b.cols;
+  for (int64_t j = 0; j < count; j += kDirectRows) {
+    int64_t n = least(kDirectRows, count - j), at = first + j;
+    Matrix rows = b;
+    if (b.col_stride != 1) {
+      for (int64_t i = 0; i < n; i++) {
+        float_row(b, at + i, scratch + i * d);
+      }
+      rows = {scratch - at * d, Float::f32, b.rows, d, d, 1};
+    }
+    if (s.inner_product) {
+      direct_block<true>(rows, at, n, s.num_queries, block);
+      collect_inner_product(s, candidates, *block, at, n, scratch);
+    } else {
+      direct_block<false>(rows, at, n, s.num_queries, block);
+      collect_l2(s, candidates, *block, at, n);
+    }
+  }
+}
+
+void work_directly(Chunk& chunk, Candidates& candidates) {
+  const Search& s = chunk.search;
+  int64_t d = s.database->cols;
+  Arena arena(Scratch::tile, sizeof(DirectBlock) + 64 + Arena::padded<float>(kDirectRows * d));
+  auto* block = arena.take<DirectBlock>(1);
+  auto* scratch = arena.take<float>(kDirectRows * d);
+  __builtin_memset(block, 0, sizeof *block);
+  for (int i = 0; i < kDirectQueries; i++) {
+    block->queries[i] = chunk.packed_queries + least(i, s.num_queries - 1) * d;
+  }
+  if (!s.inner_product) {
+    candidates.set_relative(1 + 3 * direct_error(d));
+    for (int64_t q = 0; q < s.num_queries; q++) {
+      candidates.set_slack(q, 2 * (d + 64) * kTiny);
+    }
+  }
+  int64_t rows = s.database->rows, step = chunk.rows_per_block;
+  for (int64_t i; (i = __atomic_fetch_add(&chunk.next_block, 1, __ATOMIC_RELAXED)) * step < rows;) {
+    int64_t count = least(step, rows - i * step);
+    for (int64_t q = 0; q < s.num_queries; q++) {
+      candidates.refresh(q);
+    }
+    if (chunk.any_fast) {
+      search_block_directly(chunk, candidates, i * step, count, block, scratch);
+    }
+    if (chunk.any_exact) {
+      score_rows_exactly(chunk, candidates, i * step, count, scratch);
+    }
+  }
+}
+
+// Packed rows against the panels [first, last) of the queries.
+void multiply_panels(const Chunk& chunk, Candidates& candidates, const PackedRows& rows, const QueryPanels& panels,
+                     int64_t first, int64_t last, float* partial) {
+  const Search& s = chunk.search;
+  int64_t d = s.database->cols, passes = divide_up(d, kDepth), depth = divide_up(d, passes);
+  for (int64_t j = 0; j < rows.count; j += kTileCols) {
+    for (int64_t p = 0; p < d; p += depth) {
+      float* out = partial;
+      for (int64_t panel = first; panel < last; panel++) {
+        int64_t begin = panels.begin(panel), m = panels.begin(panel + 1) - begin;
+        bool finished = p + depth >= d;
+        Tile tile{chunk.packed_queries + begin * d + p * m,
+                  rows.values + j * d + p * kTileCols,
+                  least(depth, d - p),
+                  p == 0 ? rows.start + j : out,
+                  p == 0 ? 0 : kTileCols,
+                  finished ? candidates.thresholds() + begin : nullptr,
+                  out};
+        if (multiply_tile_of<kTileRows>(m)(tile) && finished) {
+          collect(s, candidates, rows, j, begin, m, out);
+        }
+        out += passes > 1 ? kTileRows * kTileCols : 0;
+      }
+    }
+  }
+}
+
+// Rows that float32 arithmetic cannot hold, each against each query.
+void score_special_rows(const Search& s, Candidates& candidates, const PackedRows& rows, float* row) {
+  for (int64_t i = 0; i < rows.num_special; i++) {
+    for (int64_t q = 0; q < s.num_queries; q++) {
+      const Query& query = s.queries[q];
+      double norm = rows.special_norm[i], apart = norm > query.norm ? norm - query.norm : 0;
+      double bound = s.inner_product ? -norm : apart * apart - query.shift;
+      if (query.pass == Pass::fast && bound * (bound > 0 ? 1 - 1e-6 : 1 + 1e-6) <= candidates.tau(q)) {
+        candidates.insert_exactly(q, rows.special[i], row);
+      }
+    }
+  }
+}
+
+void set_slacks(const Search& s, Candidates& candidates, float max_norm2) {
+  int64_t d = s.database->cols;
+  PanelErrors error(d);
+  double row_norm = __builtin_sqrt(max_norm2 + d * kTiny);
+  for (int64_t q = 0; q < s.num_queries; q++) {
+    double norm = s.queries[q].norm, both = 2 * norm * row_norm, below = both < norm * norm ? both : norm * norm;
+    candidates.refresh(q);
+    candidates.set_slack(q, (s.inner_product ? 0 : error.g * below) + (2 * d + 64) * kTiny);
+  }
+}
+
+void work_on_panels(Chunk& chunk, Candidates& candidates) {
+  const Search& s = chunk.search;
+  int64_t d = s.database->cols, rows = s.database->rows, step = chunk.rows_per_block;
+  QueryPanels panels(s.num_queries);
+  int64_t panels_per_block = most(1, kQueryBlockBytes / (d * 4 * kTileRows));
+  PackedRows packed;
+  Arena storage(Scratch::packed_b, PackedRows::bytes(step, d));
+  packed.attach(storage.take<char>(PackedRows::bytes(step, d)), step, d);
+  int64_t tiles = panels_per_block * kTileRows * kTileCols;
+  Arena arena(Scratch::tile, Arena::padded<float>(tiles) + Arena::padded<float>(kTileCols * d));
+  auto* partial = arena.take<float>(tiles);
+  auto* scratch = arena.take<float>(kTileCols * d);
+  for (int64_t i; (i = __atomic_fetch_add(&chunk.next_block, 1, __ATOMIC_RELAXED)) * step < rows;) {
+    int64_t count = least(step, rows - i * step);
+    pack_rows(s, chunk.center, i * step, count, &packed, scratch);
+    set_slacks(s, candidates, packed.max_norm2);
+    for (int64_t panel = 0; panel < panels.count; panel += panels_per_block) {
+      multiply_panels(chunk, candidates, packed, panels, panel, least(panel + panels_per_block, panels.count), partial);
+    }
+    score_special_rows(s, candidates, packed, scratch);
+    if (chunk.any_exact) {
+      score_rows_exactly(chunk, candidates, i * step, count, scratch);
+    }
+  }
+}
+
+// The results of one query, from the candidates of all workers.
+void select_results(const KnnArgs& args, const Search& s, const Candidates* workers, int64_t num_workers, int64_t q,
+                    float* distances, int64_t* ids) {
+  int64_t d = s.database->cols, total = 0;
+  for (int64_t w = 0; w < num_workers; w++) {
+    total += workers[w].size(q);
+  }
+  Arena arena(Scratch::tile, Arena::padded<Scored>(s.k) + Arena::padded<float>(d) + Arena::padded<float>(total) +
+                                 Arena::padded<int32_t>(total));
+  TopK top(arena.take<Scored>(s.k), s.k);
+  auto* row = arena.take<float>(d);
+  auto* upper = arena.take<float>(total);
+  auto* near = arena.take<int32_t>(total);
+  int64_t at = 0, num_near = 0;
+  for (int64_t w = 0; w < num_workers; w++) {
+    __builtin_memcpy(upper + at, workers[w].upper(q), workers[w].size(q) * sizeof(float));
+    at += workers[w].size(q);
+  }
+  float tau = bound_of_kth(upper, total, s.k);
+  for (int64_t w = 0; w < num_workers; w++) {
+    const float* lower = workers[w].lower(q);
+    for (int64_t i = 0; i < workers[w].size(q); i++) {
+      near[num_near] = workers[w].rows(q)[i];
+      num_near += lower[i] <= tau;
+    }
+  }
+  for (int64_t i = 0; i < num_near; i++) {
+    if (i + 2 < num_near) {
+      prefetch_row(*s.database, near[i + 2]);
+    }
+    double score = score_row(s, s.queries[q], near[i], row);
+    if (is_result(score)) {
+      top.push({score, near[i]});
+    }
+  }
+  top.sort();
+  write_results(top, args.k, args.inner_product, distances, ids);
+}
+
+int64_t capacity_for(const KnnArgs& args) {
+  int64_t k = least(args.k, args.database.rows);
+  return least(divide_up(k + most(k, 54), 16) * 16, args.database.rows);
+}
+
+// Queries [first, first + n) of the search.
+void search_chunk(const KnnArgs& args, int64_t first, int64_t n) {
+  const Matrix& b = args.database;
+  int64_t d = b.cols, threads = num_threads();
+  const float* values = static_cast<const float*>(args.queries.data) + first * d;
+  bool direct = n <= kDirectQueries || d > kLongest;
+  Arena arena(Scratch::packed_a, Arena::padded<Query>(n) + 2 * Arena::padded<float>(n) + Arena::padded<float>(n * d) +
+                                     Arena::padded<float>(d) + Arena::padded<Candidates>(threads));
+  auto* queries = arena.take<Query>(n);
+  auto* tau = arena.take<float>(n);
+  auto* packed = arena.take<float>(n * d);
+  auto* center = arena.take<float>(d);
+  auto* workers = arena.take<Candidates>(threads);
+  bool centered = !direct && !args.inner_product;
+  if (centered) {
+    find_center(b, center);
+  }
+  Chunk chunk{{&b, args.inner_product, least(args.k, b.rows), capacity_for(args), n, queries, tau},
+              direct, centered ? center : nullptr, packed, false, false, 0, 0};
+  for (int64_t q = 0; q < n; q++) {
+    queries[q] = prepare_query(values + q * d, chunk.center, args);
+    tau[q] = kFloatMax;
+    chunk.any_fast |= queries[q].pass == Pass::fast;
+    chunk.any_exact |= queries[q].pass == Pass::exact;
+  }
+  if (direct) {
+    for (int64_t i = 0; i < n * d; i++) {
+      double scale = queries[i / d].scale;
+      packed[i] = args.inner_product ? static_cast<float>(-scale * values[i]) : values[i];
+    }
+    chunk.rows_per_block = most(1, kDirectBytes / (d * size_of(b.type)) / kDirectRows) * kDirectRows;
+  } else {
+    QueryPanels panels(n);
+    parallel_for(divide_up(panels.count, 16), [&](int64_t i) {
+      for (int64_t panel = 16 * i; panel < least(16 * i + 16, panels.count); panel++) {
+        pack_query_panel(chunk.search, chunk.center, panels, panel, packed);
+      }
+    });
+    chunk.rows_per_block = least(64, most(1, kPackedRowsBytes / (d * 4 * kTileCols))) * kTileCols;
+  }
+  int64_t num_workers = least(threads, divide_up(b.rows, chunk.rows_per_block));
+  size_t bytes = Arena::padded<char>(Candidates::bytes(n, chunk.search.capacity));
+  char* storage = static_cast<char*>(thread_scratch(Scratch::candidates, num_workers * bytes + 1));
+  for (int64_t w = 0; w < num_workers; w++) {
+    workers[w] = Candidates();
+    workers[w].attach(&chunk.search, storage + w * bytes);
+    workers[w].clear();
+  }
+  parallel_for(num_workers, [&](int64_t w) {
+    direct ? work_directly(chunk, workers[w]) : work_on_panels(chunk, workers[w]);
   });
+  parallel_for(divide_up(n, 4), [&](int64_t i) {
+    for (int64_t q = 4 * i; q < least(4 * i + 4, n); q++) {
+      int64_t out = (first + q) * args.k;
+      select_results(args, chunk.search, workers, num_workers, q, args.distances + out, args.ids + out);
+    }
+  });
+}
+
+// Without rows there is nothing, without columns every distance is 0.
+void write_trivial_results(const KnnArgs& args) {
+  for (int64_t i = 0; i < args.queries.rows * args.k; i++) {
+    bool found = i % args.k < args.database.rows;
+    args.distances[i] = found ? 0.0f : args.inner_product ? -kFloatMax : kFloatMax;
+    args.ids[i] = found ? i % args.k : -1;
+  }
+}
+
+}  // namespace
+
+void knn(const KnnArgs& args) {
+  int64_t n = args.queries.rows, d = args.database.cols;
+  if (d == 0 || args.database.rows == 0) {
+    return write_trivial_results(args);
+  }
+  int64_t per_query = 12 * capacity_for(args);
+  int64_t limit = least(kPackedQueriesBytes / (4 * d), kCandidateBytes / per_query);
+  int64_t chunk = most(1, limit / kTileRows) * kTileRows;
+  // With few rows, threads take chunks of the queries instead of blocks of the rows.
+  int64_t blocks = divide_up(args.database.rows * d * 4, kPackedRowsBytes), threads = num_threads();
+  if (blocks < 4 * threads && n >= 4 * threads * kTileRows) {
+    chunk = least(chunk, divide_up(n, 2 * threads * kTileRows) * kTileRows);
+    return parallel_for(divide_up(n, chunk),
+                        [&](int64_t i) { search_chunk(args, i * chunk, least(chunk, n - i * chunk)); });
+  }
+  for (int64_t first = 0; first < n; first += chunk) {
+    search_chunk(args, first, least(chunk, n - first));
+  }
 }
 
 }  // namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL

@@ -1,0 +1,97 @@
+"""Exact search as one lazy MLX operation: distance and selection together, on MLX or NumPy arrays."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, overload
+
+import mlx.core as mx
+import numpy as np
+
+from metalfaiss import _core
+from metalfaiss.metrics import METRIC_L2
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+__all__ = ["knn"]
+
+
+@overload
+def knn(
+    xq: NDArray[Any],
+    xb: NDArray[Any],
+    k: int,
+    metric: int = METRIC_L2,
+    metric_arg: float = 0.0,
+    *,
+    stream: mx.Stream | mx.Device | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]: ...
+@overload
+def knn(
+    xq: mx.array | NDArray[Any],
+    xb: mx.array | NDArray[Any],
+    k: int,
+    metric: int = METRIC_L2,
+    metric_arg: float = 0.0,
+    *,
+    stream: mx.Stream | mx.Device | None = None,
+) -> tuple[mx.array, mx.array]: ...
+def knn(
+    xq: Any,
+    xb: Any,
+    k: int,
+    metric: int = METRIC_L2,
+    metric_arg: float = 0.0,
+    *,
+    stream: mx.Stream | mx.Device | None = None,
+) -> tuple[Any, Any]:
+    """The ``k`` nearest rows of ``xb`` for every row of ``xq``: exact, in memory that does not grow with ``nb``.
+
+    The ids are those of a float64 computation on the stored values. Equal distances are ordered by id. Vectors whose
+    distance is NaN or infinite in float32 are never returned; missing results have id -1 and the largest (L2) or lowest
+    (inner product) finite float32.
+
+    Differentiable in ``xq`` and ``xb`` through the distances, with the ids held fixed.
+
+    Args:
+        xq: Queries, shape (..., nq, d); used as float32.
+        xb: Database, shape (..., nb, d); float32, float16 or bfloat16 (searched without conversion), any strides. Batch
+            dimensions broadcast with those of ``xq``.
+        k: Results per query, at least 1; more than nb is padded.
+        metric: ``METRIC_L2`` (squared distances, ascending) or ``METRIC_INNER_PRODUCT`` (descending).
+        metric_arg: Ignored by these metrics; accepted for FAISS's signature.
+        stream: Where to run.
+
+    Returns:
+        Distances, float32, and ids, int64, both (..., nq, k). NumPy arrays if both inputs are NumPy arrays, otherwise
+        lazy MLX arrays.
+
+    Raises:
+        ValueError: Shapes do not match, ``k`` < 1, an unknown metric, or the stream's device has no kernel.
+        TypeError: ``k`` or ``metric`` is not an integer, or an input is complex or (as an MLX array) float64.
+    """
+    del metric_arg
+    k, metric = _integer("k", k), _integer("metric", metric)
+    if isinstance(xq, mx.array) or isinstance(xb, mx.array):
+        return _core.knn(_to_mlx(xq), _to_mlx(xb), k, metric, stream=stream)
+    distances, ids = _core.knn(_to_mlx(xq), _to_mlx(xb), k, metric, stream=stream)
+    return np.array(distances), np.array(ids)
+
+
+def _integer(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"[knn] {name} must be an integer. Received {value!r}.") from None
+
+
+def _to_mlx(x: Any) -> mx.array:
+    if isinstance(x, mx.array):
+        return x
+    x = np.asarray(x)
+    if x.dtype == np.float64:  # FAISS's Python converts; MLX would keep it
+        x = x.astype(np.float32)
+    return mx.array(x)
