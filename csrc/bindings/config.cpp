@@ -28,6 +28,26 @@ std::vector<std::string> simd_levels() {
   return names;
 }
 
+std::vector<std::string> simd_levels_built() {
+#if defined(__x86_64__)
+  return {"portable", "avx2", "avx512"};
+#elif defined(__aarch64__)
+  return {"portable", "neon"};
+#else
+  return {"portable"};
+#endif
+}
+
+std::string compiler() {
+#if defined(__clang__)
+  return __VERSION__;  // begins with the name
+#elif defined(__GNUC__)
+  return "GCC " __VERSION__;
+#else
+  return "unknown";
+#endif
+}
+
 void set_simd_level(const std::string& name) {
   std::string known;
   for (auto level : kLevels) {
@@ -48,6 +68,8 @@ void bind_config(nb::module_& m) {
   m.def("round_trip", [](const mlx::core::array& x) { return x; }, "x"_a,
         "Returns the array: shows that both sides agree on nanobind's ABI.");
   m.def("simd_levels", &simd_levels, "The SIMD levels that this build has and this machine can run.");
+  m.def("simd_levels_built", &simd_levels_built, "The SIMD levels that the CPU kernels were compiled for.");
+  m.def("compiler", &compiler, "The compiler of the CPU kernels, with its version.");
   m.def("simd_level", [] { return std::string(cpu::simd_level_name(cpu::simd_level())); },
         "The SIMD level in use by the CPU kernels.");
   m.def("set_simd_level", &set_simd_level, "level"_a,

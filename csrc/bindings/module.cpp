@@ -12,6 +12,7 @@ NB_MODULE(_core, m) {
       PyErr_SetString(PyExc_TypeError, e.what());
     }
   });
+  metalfaiss::bind_graph(m);
   metalfaiss::bind_config(m);
   metalfaiss::bind_gemm(m);
   metalfaiss::bind_knn(m);

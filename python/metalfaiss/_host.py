@@ -1,0 +1,103 @@
+"""The edge between NumPy and MLX: what goes in as NumPy comes out as NumPy, what goes in as MLX comes out lazily.
+
+Every host conversion and every forced evaluation of the index classes is in this module.
+"""
+
+from __future__ import annotations
+
+from operator import index
+from typing import Any, TypeAlias
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from metalfaiss import _core
+
+__all__ = ["Array", "Stream", "finish", "integer", "output", "own", "same_shape", "to_numpy", "vectors"]
+
+Array: TypeAlias = mx.array | NDArray[Any]
+Stream: TypeAlias = mx.Stream | mx.Device | None
+
+_LARGEST = 2**31 - 1  # of a dimension in MLX
+
+
+def integer(op: str, name: str, value: object, at_least: int, at_most: int = _LARGEST) -> int:
+    """``value`` as an int.
+
+    Raises:
+        TypeError: it is not an integer.
+        ValueError: it is out of range.
+    """
+    try:
+        number = index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"[{op}] {name} must be an integer. Received {type(value).__name__}.") from None
+    if number < at_least:
+        raise ValueError(f"[{op}] {name} must be at least {at_least}. Received {number}.")
+    if number > at_most:
+        raise ValueError(f"[{op}] {name} must be at most {at_most}. Received {number}.")
+    return number
+
+
+def vectors(op: str, x: Array, d: int) -> mx.array:
+    """``x`` as an array of vectors, shape (n, d): an ``mx.array`` as it is, a NumPy array copied as float32.
+
+    Raises:
+        TypeError: ``x`` is no array, or not of real numbers.
+        ValueError: its shape is not (n, d).
+    """
+    if not isinstance(x, mx.array | np.ndarray):
+        raise TypeError(f"[{op}] x must be a numpy.ndarray or an mlx.core.array. Received {type(x).__name__}.")
+    real = x.dtype != mx.complex64 if isinstance(x, mx.array) else x.dtype.kind in "biuf"
+    if not real:
+        raise TypeError(f"[{op}] x must hold real numbers. Received {x.dtype}.")
+    if x.ndim != 2 or x.shape[1] != d:
+        raise ValueError(f"[{op}] x must have shape (n, {d}). Received {tuple(x.shape)}.")
+    return x if isinstance(x, mx.array) else mx.array(np.ascontiguousarray(x, dtype=np.float32))
+
+
+def own(x: mx.array) -> mx.array:
+    """A handle of our own on the same data: the caller's ``x[0] = 1`` then changes the caller's array only."""
+    return mx.array(x)
+
+
+def finish(made: mx.array, *sources: mx.array) -> mx.array:
+    """Computes what was made of evaluated arrays; what was made of lazy or traced arrays stays lazy.
+
+    A lazy array can only be evaluated by the thread that made it, so an index keeps none that its caller did not bring.
+    """
+    if all([_core.is_evaluated(x) for x in sources]):
+        mx.eval(made)
+        _core.is_evaluated(made)
+    return made
+
+
+def same_shape(op: str, name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: type[np.generic]) -> None:
+    """Checks an output array of the caller.
+
+    Raises:
+        TypeError: it is not a NumPy array of ``dtype``.
+        ValueError: its shape differs, or it is read-only.
+    """
+    wanted = np.dtype(dtype)
+    if not isinstance(array, np.ndarray) or array.dtype != wanted:
+        received = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise TypeError(f"[{op}] {name} must be a numpy.ndarray of {wanted}. Received {received}.")
+    if array.shape != shape:
+        raise ValueError(f"[{op}] {name} must have shape {shape}. Received {array.shape}.")
+    if not array.flags.writeable:
+        raise ValueError(f"[{op}] {name} must be writeable. Received a read-only array.")
+
+
+def to_numpy(*arrays: mx.array) -> list[NDArray[Any]]:
+    """Evaluates the arrays together, and copies them."""
+    mx.eval(*arrays)
+    return [np.array(a) for a in arrays]
+
+
+def output(array: NDArray[Any], out: NDArray[Any] | None) -> NDArray[Any]:
+    if out is None:
+        return array
+    np.copyto(out, array)
+    return out
