@@ -14,7 +14,19 @@ from numpy.typing import NDArray
 
 from metalfaiss import _core
 
-__all__ = ["Array", "Stream", "finish", "integer", "output", "own", "same_shape", "to_numpy", "vectors"]
+__all__ = [
+    "Array",
+    "Stream",
+    "check_output",
+    "empty",
+    "finish",
+    "ids",
+    "integer",
+    "output",
+    "own",
+    "to_numpy",
+    "vectors",
+]
 
 Array: TypeAlias = mx.array | NDArray[Any]
 Stream: TypeAlias = mx.Stream | mx.Device | None
@@ -57,6 +69,35 @@ def vectors(op: str, x: Array, d: int) -> mx.array:
     return x if isinstance(x, mx.array) else mx.array(np.ascontiguousarray(x, dtype=np.float32))
 
 
+def ids(op: str, key: Any, ntotal: int) -> mx.array:
+    """``key`` as an array of ids, shape (n,); those of the host are checked, those of MLX are lazy and are not.
+
+    Raises:
+        TypeError: ``key`` does not hold integers.
+        ValueError: it does not have one dimension, or an id is not from 0 to ``ntotal - 1``.
+    """
+    array = key if isinstance(key, mx.array) else np.asarray(key)
+    if isinstance(array, mx.array):
+        integers = mx.issubdtype(array.dtype, mx.integer)
+    else:
+        integers = array.dtype.kind in "iu" or array.size == 0
+    if not integers:
+        raise TypeError(f"[{op}] key must hold integers. Received {array.dtype}.")
+    if array.ndim != 1:
+        raise ValueError(f"[{op}] key must have shape (n,). Received {tuple(array.shape)}.")
+    if isinstance(array, mx.array):
+        return array
+    wrong = array[(array < 0) | (array >= ntotal)]
+    if wrong.size:
+        raise ValueError(f"[{op}] key must hold ids from 0 to {ntotal - 1}. Received {wrong[0]}.")
+    return mx.array(array.astype(np.int64))
+
+
+def empty(d: int, dtype: mx.Dtype) -> mx.array:
+    """No vectors: an evaluated array of shape (0, d)."""
+    return mx.array(np.empty((0, d), dtype=np.float32), dtype=dtype)
+
+
 def own(x: mx.array) -> mx.array:
     """A handle of our own on the same data: the caller's ``x[0] = 1`` then changes the caller's array only."""
     return mx.array(x)
@@ -73,7 +114,7 @@ def finish(made: mx.array, *sources: mx.array) -> mx.array:
     return made
 
 
-def same_shape(op: str, name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: type[np.generic]) -> None:
+def check_output(op: str, name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: type[np.generic]) -> None:
     """Checks an output array of the caller.
 
     Raises:

@@ -1,0 +1,1 @@
+"""The index classes: they own arrays and call operations."""

@@ -1,0 +1,96 @@
+"""Stored vectors as a few chunks, each at least ``RATIO`` times larger than the next.
+
+Appending merges the chunks that would break the rule, so n vectors are at most log(n) chunks to search, and adding
+them one by one copies each vector O(log(n)) times, not O(n). A tuple of chunks is never changed: whoever holds one may
+go on searching it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import TypeAlias
+
+import mlx.core as mx
+
+from metalfaiss import _core
+from metalfaiss._host import Stream, finish
+from metalfaiss.distances import knn
+from metalfaiss.metrics import METRIC_INNER_PRODUCT
+from metalfaiss.selection import select_k
+
+__all__ = ["Chunks", "append", "rows", "search", "take", "total"]
+
+Chunks: TypeAlias = tuple[mx.array, ...]  # each (n_i, d), at least one, all of one dtype
+
+RATIO = 8  # one-row appends end as at most 7 chunks of a million vectors
+MAX_ROWS = 2**31 - 1  # of an array in MLX
+
+
+def total(chunks: Chunks) -> int:
+    return sum(chunk.shape[0] for chunk in chunks)
+
+
+def append(chunks: Chunks, x: mx.array, max_rows: int = MAX_ROWS) -> Chunks:
+    """The chunks with ``x``, shape (n, d), behind them."""
+    n, keep = x.shape[0], len(chunks)
+    if n == 0:
+        return chunks
+    while keep and chunks[keep - 1].shape[0] < RATIO * n and chunks[keep - 1].shape[0] + n <= max_rows:
+        keep -= 1
+        n += chunks[keep].shape[0]
+    merged = [chunk for chunk in (*chunks[keep:], x) if chunk.shape[0]]
+    last = x if len(merged) == 1 else finish(mx.concatenate(merged), *merged)
+    return (*chunks[:keep], last)
+
+
+def search(chunks: Chunks, xq: mx.array, k: int, metric: int, stream: Stream) -> tuple[mx.array, mx.array]:
+    """The k best of all chunks: the best of each chunk, and the best of those. Ties go to the lower id.
+
+    Beyond the chunks' own searches it holds the candidates: 12 bytes for each of at most ``k`` of every chunk.
+    """
+    for chunk in chunks:  # has MLX note, while we hold the GIL, that they are computed: its note is not thread-safe
+        _core.is_evaluated(chunk)
+    if len(chunks) == 1:
+        return knn(xq, chunks[0], k, metric, stream=stream)
+    counts = [min(k, chunk.shape[0]) for chunk in chunks]
+    counts[-1] = max(counts[-1], k - sum(counts[:-1]))  # the last chunk pads when there are fewer than k vectors
+    found = []
+    for start, chunk, count in zip(_starts(chunks), chunks, counts, strict=True):
+        D, I = knn(xq, chunk, count, metric, stream=stream)
+        shift = mx.array(start, dtype=mx.int64)
+        found.append((D, mx.where(mx.less(I, 0, stream=stream), I, mx.add(I, shift, stream=stream), stream=stream)))
+    D = mx.concatenate([d for d, _ in found], axis=-1, stream=stream)
+    I = mx.concatenate([i for _, i in found], axis=-1, stream=stream)
+    D, at = select_k(D, k, largest=metric == METRIC_INNER_PRODUCT, stream=stream)
+    return D, mx.take_along_axis(I, mx.stop_gradient(at, stream=stream), axis=-1, stream=stream)
+
+
+def rows(chunks: Chunks, start: int, count: int) -> mx.array:
+    """Vectors ``start`` to ``start + count - 1``, which must exist, as float32."""
+    parts = []
+    for first, chunk in zip(_starts(chunks), chunks, strict=True):
+        begin, end = max(start - first, 0), min(start + count - first, chunk.shape[0])
+        if begin < end:
+            parts.append(chunk[begin:end].astype(mx.float32))
+    if not parts:
+        return mx.zeros((0, chunks[0].shape[1]))
+    return parts[0] if len(parts) == 1 else mx.concatenate(parts)
+
+
+def take(chunks: Chunks, ids: mx.array) -> mx.array:
+    """The vectors of ``ids``, shape (n,), as float32; NaN where an id is none of theirs."""
+    ids = ids.astype(mx.int64)
+    out = mx.full((ids.shape[0], chunks[0].shape[1]), float("nan"))
+    for first, chunk in zip(_starts(chunks), chunks, strict=True):
+        if n := chunk.shape[0]:
+            at = ids - mx.array(first, dtype=mx.int64)
+            inside = mx.logical_and(at >= 0, at < n)
+            there = mx.take(chunk, mx.where(inside, at, 0), axis=0).astype(mx.float32)
+            out = mx.where(inside[:, None], there, out)
+    return out
+
+
+def _starts(chunks: Chunks) -> Iterator[int]:
+    """The id of each chunk's first vector."""
+    return accumulate((chunk.shape[0] for chunk in chunks[:-1]), initial=0)

@@ -1,0 +1,121 @@
+"""Exact search: the vectors as they are, and every one of them compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlx.core as mx
+
+from metalfaiss import _host
+from metalfaiss._host import Stream
+from metalfaiss.indexes import _chunks
+from metalfaiss.indexes._chunks import Chunks
+from metalfaiss.indexes.base import Index
+from metalfaiss.metrics import METRIC_INNER_PRODUCT, METRIC_L2
+
+__all__ = ["IndexFlat", "IndexFlatIP", "IndexFlatL2"]
+
+_METRICS = {METRIC_L2: "METRIC_L2", METRIC_INNER_PRODUCT: "METRIC_INNER_PRODUCT"}
+_DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
+
+
+class IndexFlat(Index):
+    """Exact search by squared L2 distance or inner product.
+
+    The ids are those of a float64 computation, except where two distances differ by less than 1e-6 relative.
+
+    Args:
+        d: the dimension of the vectors.
+        metric: ``METRIC_L2`` or ``METRIC_INNER_PRODUCT``.
+        dtype: what vectors are stored as, and searched as without conversion: ``mx.float32``, ``mx.float16`` or
+            ``mx.bfloat16``.
+
+    Raises:
+        TypeError: ``d`` is not an integer.
+        ValueError: ``d`` is less than 1, or the metric or dtype is none of these.
+    """
+
+    __slots__ = ("_chunks", "_dtype")
+
+    def __init__(self, d: int, metric: int = METRIC_L2, *, dtype: mx.Dtype = mx.float32) -> None:
+        super().__init__(d, metric)
+        if metric not in _METRICS:
+            raise ValueError(
+                f"[{type(self).__name__}] metric must be METRIC_L2 ({METRIC_L2}) or METRIC_INNER_PRODUCT "
+                f"({METRIC_INNER_PRODUCT}). Received {metric!r}."
+            )
+        if dtype not in _DTYPES.values():
+            raise ValueError(
+                f"[{type(self).__name__}] dtype must be mx.float32, mx.float16 or mx.bfloat16. Received {dtype!r}."
+            )
+        self._dtype = dtype
+        self._reset()
+
+    @property
+    def ntotal(self) -> int:
+        return _chunks.total(self._chunks)
+
+    @property
+    def dtype(self) -> mx.Dtype:
+        """What the vectors are stored as."""
+        return self._dtype
+
+    @property
+    def code_size(self) -> int:
+        """The bytes of a stored vector."""
+        return self.d * self.dtype.size
+
+    def _reset(self) -> None:
+        self._chunks: Chunks = (_host.empty(self.d, self.dtype),)
+
+    def _add(self, x: mx.array) -> None:
+        stored = x if x.dtype == self.dtype else _host.finish(x.astype(self.dtype), x)
+        self._chunks = _chunks.append(self._chunks, stored)
+
+    def _search(self, x: mx.array, k: int, stream: Stream) -> tuple[mx.array, mx.array]:
+        return _chunks.search(self._chunks, x, k, self.metric_type, stream)
+
+    def _reconstruct_n(self, n0: int, ni: int) -> mx.array:
+        return _chunks.rows(self._chunks, n0, ni)
+
+    def _reconstruct_batch(self, ids: mx.array) -> mx.array:
+        return _chunks.take(self._chunks, ids)
+
+    def __getstate__(self) -> dict[str, Any]:
+        name = next(name for name, dtype in _DTYPES.items() if dtype == self.dtype)
+        return super().__getstate__() | {"_dtype": name, "_chunks": self._chunks}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state | {"_dtype": _DTYPES[state["_dtype"]]})
+
+    def __repr__(self) -> str:
+        metric = f", {_METRICS[self.metric_type]}" if type(self) is IndexFlat else ""
+        return f"{type(self).__name__}({self.d}{metric}, dtype={self.dtype}, ntotal={self.ntotal})"
+
+
+class IndexFlatL2(IndexFlat):
+    """Exact search by squared L2 distance: ``IndexFlat(d, METRIC_L2)``.
+
+    Args:
+        d: the dimension of the vectors.
+        dtype: what vectors are stored as: ``mx.float32``, ``mx.float16`` or ``mx.bfloat16``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, d: int, *, dtype: mx.Dtype = mx.float32) -> None:
+        super().__init__(d, METRIC_L2, dtype=dtype)
+
+
+class IndexFlatIP(IndexFlat):
+    """Exact search by inner product, largest first: ``IndexFlat(d, METRIC_INNER_PRODUCT)``.
+
+    Args:
+        d: the dimension of the vectors.
+        dtype: what vectors are stored as: ``mx.float32``, ``mx.float16`` or ``mx.bfloat16``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, d: int, *, dtype: mx.Dtype = mx.float32) -> None:
+        super().__init__(d, METRIC_INNER_PRODUCT, dtype=dtype)
