@@ -5,20 +5,61 @@ mismatch would show as a missing symbol, or as a TypeError at the first call. He
 """
 
 import sys
+import warnings
+from importlib import metadata
 
-from metalfaiss._build import MLX_VERSION, NANOBIND_VERSION, VERSION
+try:
+    from metalfaiss._build import MLX_VERSION, NANOBIND_VERSION, VERSION
+except ModuleNotFoundError as e:
+    raise ImportError(
+        "[metalfaiss] The package must be built and installed: pip install . in its source folder. "
+        "Found its sources only."
+    ) from e
 
-__all__ = ["MLX_VERSION", "NANOBIND_VERSION", "VERSION"]
+__all__ = ["MLX_VERSION", "NANOBIND_VERSION", "VERSION", "mlx_backends"]
+
+# On Linux each of these installs mlx/lib/libmlx.so, so that the last one wins; and the extra of mlx that brings it.
+_BACKENDS = {"mlx-cpu": "cpu", "mlx-cuda-12": "cuda12", "mlx-cuda-13": "cuda13"}
 
 
-def _extra() -> str:
-    return "" if sys.platform == "darwin" else "[cpu]"
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def mlx_backends() -> dict[str, str]:
+    """The MLX backends that are installed on Linux, with their versions."""
+    found = {name: _version(name) for name in _BACKENDS}
+    return {name: version for name, version in found.items() if version is not None}
+
+
+def _install(extra: str) -> str:
+    return f'pip install "mlx{extra}=={MLX_VERSION}"'
+
+
+def _cure() -> str:
+    if sys.platform != "linux":
+        return f"Run: {_install('')}"
+    backends = mlx_backends()
+    if len(backends) == 1:
+        return f"Run: {_install(f'[{_BACKENDS[next(iter(backends))]}]')}"
+    choice = f"{_install('[cpu]')} for CPUs, or {_install('[cuda13]')} for NVIDIA GPUs, never both"
+    return f"{_several(backends)} Then run: {choice}" if backends else f"Run: {choice}"
+
+
+def _several(backends: dict[str, str]) -> str:
+    return (
+        f"Only one MLX backend must be installed, since each brings its own libmlx.so. Found {' and '.join(backends)}. "
+        f"Run: pip uninstall -y {' '.join(backends)}."
+    )
 
 
 def _mismatch(found: str) -> ImportError:
     return ImportError(
-        f"[metalfaiss] The extension was built for MLX {MLX_VERSION} (nanobind {NANOBIND_VERSION}). Found {found}. "
-        f'Install the matching MLX: pip install "mlx{_extra()}=={MLX_VERSION}"'
+        f"[metalfaiss] MLX {MLX_VERSION} must be installed: MetalFaiss {VERSION} was built with it, and with nanobind "
+        f"{NANOBIND_VERSION}. Found {found}. {_cure()}"
     )
 
 
@@ -26,32 +67,40 @@ def _check_mlx() -> None:
     try:
         import mlx.core as mx
     except ImportError as e:
-        raise ImportError(
-            "[metalfaiss] MLX must be installed with a backend. Received: "
-            f"{e}. Install one of the two (never both): "
-            f'pip install "mlx[cpu]=={MLX_VERSION}" for the CPU, '
-            f'pip install "mlx[cuda13]=={MLX_VERSION}" for NVIDIA GPUs.'
-            if sys.platform != "darwin"
-            else f'[metalfaiss] MLX must be installed. Received: {e}. pip install "mlx=={MLX_VERSION}"'
+        installed = _version("mlx")
+        raise _mismatch(
+            "no MLX" if installed is None else f"MLX {installed}, without a backend that it can load ({e})"
         ) from e
-    if mx.__version__ != MLX_VERSION:
-        raise _mismatch(f"MLX {mx.__version__}")
+    found: str = mx.__version__  # type: ignore[attr-defined]
+    if found != MLX_VERSION:
+        raise _mismatch(f"MLX {found}")
 
 
-def _check_abi() -> None:
+def _check_extension() -> None:
     import mlx.core as mx
 
     try:
         from metalfaiss import _core
     except ImportError as e:
-        raise _mismatch(f"MLX {mx.__version__}, whose library it cannot link to: {e}") from e
+        backends = ", ".join(f"{name} {version}" for name, version in mlx_backends().items())
+        raise _mismatch(f"{backends or 'a libmlx'} that the extension cannot be linked to ({e})") from e
     if _core.mlx_version() != MLX_VERSION:
-        raise _mismatch(f"the MLX library {_core.mlx_version()}")
+        raise _mismatch(f"libmlx {_core.mlx_version()}")
     try:
         _core.round_trip(mx.array(1.0))
     except TypeError as e:
-        raise _mismatch(f"MLX {mx.__version__} built with another nanobind ABI") from e
+        raise ImportError(
+            f"[metalfaiss] MetalFaiss {VERSION} must be built with the nanobind that MLX {MLX_VERSION} was built with. "
+            f"Found nanobind {NANOBIND_VERSION}, which cannot exchange arrays with MLX. Build it again from its source "
+            "folder, with build isolation: pip install --force-reinstall --no-deps ."
+        ) from e
+
+
+def _check_backends() -> None:
+    if sys.platform == "linux" and len(backends := mlx_backends()) > 1:
+        warnings.warn(f"[metalfaiss] {_several(backends)} Then install one again.", RuntimeWarning, stacklevel=3)
 
 
 _check_mlx()
-_check_abi()
+_check_extension()
+_check_backends()

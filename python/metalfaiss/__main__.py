@@ -1,0 +1,5 @@
+"""``python -m metalfaiss`` prints the configuration."""
+
+from metalfaiss.config import main
+
+main()
