@@ -1,4 +1,4 @@
-// What an index asks about an array before it keeps it.
+// What an index asks about an array, and takes of it, before it keeps it.
 #include "bindings/bindings.h"
 #include "mlx/array.h"
 
@@ -18,6 +18,8 @@ bool in_tracing() {
 }  // namespace
 
 void bind_graph(nb::module_& m) {
+  m.def("handle", [](const mx::array& x) { return x; }, "x"_a,
+        "Another Python object for the array, without a copy: assignment to elements of one does not reach the other.");
   m.def("is_evaluated", [](const mx::array& x) { return !x.is_tracer() && x.is_available(); }, "x"_a,
         "Whether the array has its data: it is neither lazy nor traced, and any thread may read it.");
   m.def("is_traced", [](const mx::array& x) { return x.is_tracer(); }, "x"_a,

@@ -1,5 +1,33 @@
-"""Similarity search, and the linear algebra under it, as native primitives of MLX."""
+"""Similarity search, and the linear algebra under it, as native primitives of MLX.
 
-from metalfaiss import _loader as _loader
+``import metalfaiss as faiss`` is meant literally: the names, arguments and results are FAISS's.
+"""
+
+from metalfaiss import _loader as _loader  # first: checks MLX before anything loads the extension
+from metalfaiss._core import num_threads, set_num_threads, set_simd_level, simd_level
+from metalfaiss.config import show_config
+from metalfaiss.distances import knn
+from metalfaiss.indexes.base import Index
+from metalfaiss.indexes.flat import IndexFlat, IndexFlatIP, IndexFlatL2
+from metalfaiss.metrics import METRIC_INNER_PRODUCT, METRIC_L2
+from metalfaiss.pairwise import pairwise_distances
+from metalfaiss.selection import select_k
+
+__all__ = [
+    "METRIC_INNER_PRODUCT",
+    "METRIC_L2",
+    "Index",
+    "IndexFlat",
+    "IndexFlatIP",
+    "IndexFlatL2",
+    "knn",
+    "num_threads",
+    "pairwise_distances",
+    "select_k",
+    "set_num_threads",
+    "set_simd_level",
+    "show_config",
+    "simd_level",
+]
 
 __version__ = _loader.VERSION
