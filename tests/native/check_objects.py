@@ -11,7 +11,9 @@ import sys
 
 
 def foreign_symbols(nm: str, level: str, objects: list[str]) -> list[str]:
-    out = subprocess.run([nm, "-C", "--defined-only", "-o", *objects], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [nm, "-C", "--defined-only", "-o", *objects], capture_output=True, text=True, check=True
+    ).stdout
     bad = []
     for line in out.splitlines():
         kind, name = re.match(r".*?:[0-9a-f]*\s+(\w) (.*)", line).groups()

@@ -1,0 +1,139 @@
+"""No host round trips on the hot path: a search of mx.array queries computes nothing and copies nothing to the host.
+
+Three proofs: what a search makes is lazy; a search inside mx.compile, where evaluation raises, works; and the source of
+the package converts and evaluates only at its named edges.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+import metalfaiss
+from metalfaiss import IndexFlat, _core
+
+SOURCES = sorted(Path(str(metalfaiss.__file__)).parent.rglob("*.py"))
+
+# Where NumPy meets MLX: the only functions that may convert or evaluate. A module without functions may everywhere.
+EDGES = {
+    "_host.py": {"vectors", "ids", "empty", "finish", "to_numpy", "output"},
+    "_edge.py": {"to_mlx", "to_numpy"},
+    "distances.py": {"knn", "_to_mlx"},
+    "pairwise.py": {"pairwise_distances", "_to_mlx"},
+    "selection.py": {"select_k"},
+}
+METHODS = {"item", "tolist", "numpy", "__array__"}
+EVALUATIONS = {("mx", name) for name in ("eval", "async_eval", "synchronize")}
+CONVERSIONS = {
+    ("np", name) for name in ("array", "asarray", "ascontiguousarray", "asanyarray", "from_dlpack", "copyto")
+}
+
+
+def host_calls(source: str) -> Iterator[tuple[str, str]]:
+    """(outermost function, call) of every evaluation or host conversion."""
+    for top in ast.parse(source).body:
+        for outer in top.body if isinstance(top, ast.ClassDef) else [top]:
+            where = getattr(outer, "name", "<module>")
+            for node in ast.walk(outer):
+                if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                    continue
+                owner = node.func.value.id if isinstance(node.func.value, ast.Name) else ""
+                if node.func.attr in METHODS or (owner, node.func.attr) in EVALUATIONS | CONVERSIONS:
+                    yield where, ast.unparse(node.func)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_host_calls_are_at_the_edges(path: Path) -> None:
+    allowed = EDGES.get(path.name, set())
+    found = [(where, call) for where, call in host_calls(path.read_text()) if where not in allowed]
+    assert not found, f"{path.name}: a host round trip outside of the edges {EDGES}"
+    assert not [call for _, call in host_calls(path.read_text()) if call.rsplit(".")[-1] in METHODS]
+
+
+@pytest.mark.parametrize(
+    "call", ["D.item()", "D[0].tolist()", "np.array(D)", "np.asarray(D)", "mx.eval(D)", "mx.async_eval(D)"]
+)
+def test_the_lint_finds(call: str) -> None:
+    assert list(host_calls(f"class Index:\n    def search(self, D):\n        if D:\n            return f({call})"))
+    assert list(host_calls(f"D = 1\n{call}"))
+
+
+def normal(*shape: int, seed: int = 0) -> mx.array:
+    return mx.array(np.random.default_rng(seed).standard_normal(shape, dtype=np.float32))
+
+
+@pytest.fixture(params=[0, 1], ids=["ip", "l2"])
+def index(request: pytest.FixtureRequest) -> IndexFlat:
+    index = IndexFlat(8, request.param)
+    for n in (200, 20, 2):
+        index.add(normal(n, 8, seed=n))
+    assert len(index._chunks) == 3
+    return index
+
+
+@pytest.fixture
+def no_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every way to the host raises."""
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a host round trip")
+
+    for module, name in EVALUATIONS | CONVERSIONS:
+        monkeypatch.setattr({"mx": mx, "np": np}[module], name, fail)
+    for name in ("item", "tolist", "__array__", "__float__", "__int__", "__bool__", "__buffer__"):
+        if hasattr(mx.array, name):
+            monkeypatch.setattr(mx.array, name, fail, raising=False)
+
+
+def test_the_traps_are_set(no_evaluation: None) -> None:
+    x = mx.zeros((1,))
+    for way in (lambda: x.item(), lambda: x.tolist(), lambda: float(x), lambda: bool(x), lambda: mx.eval(x)):
+        with pytest.raises(AssertionError, match="a host round trip"):
+            way()
+
+
+def test_search_assign_and_add_reach_no_trap(index: IndexFlat, no_evaluation: None) -> None:
+    lazy = mx.multiply(normal_lazy(), 2.0)
+    results: list[Any] = [*index.search(lazy, 5), index.assign(lazy, 5), *index.search(lazy, 300)]
+    index.add(lazy)
+    results += index.search(lazy, 5)
+    results += [index.reconstruct_n(200, 5), index.reconstruct_batch(results[1][0])]
+    assert not any(_core.is_evaluated(a) for a in (lazy, *results))
+
+
+def normal_lazy() -> mx.array:
+    return mx.random.normal((3, 8))
+
+
+def test_search_traces_without_evaluation(index: IndexFlat) -> None:
+    search = mx.compile(lambda x: (*index.search(x, 5), index.assign(x, 300)))
+    x = normal(4, 8, seed=5)
+    for got, wanted in zip(search(x), (*index.search(x, 5), index.assign(x, 300)), strict=True):
+        assert mx.array_equal(got, wanted)
+
+
+def test_a_training_loop_traces_without_evaluation() -> None:
+    """Stored vectors that learn: a new index of them in every step, all within one compiled function."""
+    target = normal(6, 8, seed=1)
+
+    def loss(vectors: mx.array) -> mx.array:
+        index = IndexFlat(8)
+        index.add(vectors)
+        return index.search(target, 2)[0].mean()
+
+    @mx.compile
+    def step(vectors: mx.array) -> tuple[mx.array, mx.array]:
+        value, grad = mx.value_and_grad(loss)(vectors)
+        return value, vectors - 0.3 * grad
+
+    vectors, values = normal(30, 8), []
+    for _ in range(20):
+        value, vectors = step(vectors)
+        values.append(value)
+    assert values[-1].item() < 0.5 * values[0].item()
