@@ -56,7 +56,7 @@ class CompiledCache(threading.local):
         for a in arrays:
             if not isinstance(a, mx.array):
                 raise TypeError(
-                    f"[compiled] Positional arguments must be arrays; settings are passed by keyword. Received {type(a)}."
+                    f"[compiled] Positional arguments must be arrays, and settings keywords. Received {type(a)}."
                 )
         signature = tuple((a.ndim if shapeless else tuple(a.shape), a.dtype) for a in arrays)
         default = mx.default_device()

@@ -57,16 +57,16 @@ def topk_svd(
     """The k leading singular triplets of A, by randomised block subspace iteration.
 
     The subspace has ``l = min(k + oversample, m, n)`` dimensions; the relative error of the j-th singular value falls
-    like ``(s_{l+1} / s_j) ** (4 * iters)``. With the defaults it is below 1e-4 for ``s_j = 1/j`` and anything that decays
-    faster. Where l is min(m, n) no iteration is needed, and the result is a full SVD, truncated.
+    like ``(s_{l+1} / s_j) ** (4 * iters)``. With the defaults it is below 1e-4 for ``s_j = 1/j``, k = 32, and anything
+    that decays faster. Where l is min(m, n) no iteration is needed, and the result is a full SVD, truncated.
 
     In each row of Vt the entry of largest magnitude is positive (the first of several), which fixes the signs. The same
     input gives the same output, bit for bit, on one device. Only the ``l x l`` projected matrix goes to
     ``mx.linalg.svd``, which MLX has on the CPU alone: whatever the stream, that part runs there.
 
-    Derivatives with respect to A are those of the exact truncated SVD (`metalfaiss.faissmlx.svd_derivatives`), not of the
-    iteration: those of S need distinct singular values, those of U and Vt also a gap after the k-th. ``vmap`` and
-    ``compile`` work; ``compile(shapeless=True)`` does not, since the start depends on the shape.
+    Derivatives with respect to A are those of the exact truncated SVD (`metalfaiss.faissmlx.svd_derivatives`), not of
+    the iteration: those of S need distinct singular values, those of U and Vt also a gap after the k-th. ``vmap`` and
+    ``compile`` work; ``compile(shapeless=True)`` raises an error, since the start depends on the shape.
 
     Args:
         A (array): shape ``(..., m, n)``; float32, float16 or bfloat16 (computed in float32), any strides.
@@ -76,19 +76,19 @@ def topk_svd(
         native (bool): native kernels, or MLX operations alone (slower, on any device).
         compiled (bool): run the iteration as one compiled function, cached by shape, stream and settings.
         band_size (int, optional): columns of V that a product takes at a time; by default all at once.
-        streams (sequence of Stream or Device, optional): the bands take turns on these. Without ``band_size`` there is one
-            band for each. Equal to the whole up to rounding.
+        streams (sequence of Stream or Device, optional): the bands take turns on these. Without ``band_size`` there is
+            one band for each. Equal to the whole up to rounding.
         key (array, optional): the random key of the start; by default always ``mx.random.key(0)``.
         stream (Stream or Device, optional): where to run.
 
     Returns:
-        tuple of array: U ``(..., m, k)``, S ``(..., k)`` in descending order, Vt ``(..., k, n)``, of A's dtype (float32 for
-        integers). U and Vt are orthonormal also where A is rank-deficient or zero.
+        tuple of array: U ``(..., m, k)``, S ``(..., k)`` in descending order, Vt ``(..., k, n)``, of A's dtype (float32
+        for integers). U and Vt are orthonormal also where A is rank-deficient or zero.
 
     Raises:
-        ValueError: A has fewer than 2 dimensions or is complex or float64, a number is out of range, or the stream's device
-            has no kernel. (MLX raises RuntimeError at evaluation where A holds NaN or infinity.)
-        TypeError: A is not an array.
+        ValueError: A has fewer than 2 dimensions, a number is out of range, or the stream's device has no kernel.
+        TypeError: A is not an array, or is complex or float64.
+        RuntimeError: at evaluation, from MLX, where A holds NaN or infinity.
     """
     _check(A, k, iters, oversample, band_size, streams)
     m, n = A.shape[-2:]

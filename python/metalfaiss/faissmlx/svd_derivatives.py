@@ -12,8 +12,8 @@ where x and y, orthogonal to U and V, solve the symmetric system
     s_j y_j - A'^T x_j = Y_j = ((I - V V^T) dA^T U)_j.
 
 It is positive definite, because s_j exceeds the norm of A'; with x eliminated, conjugate gradients solve it for all
-columns at once, at one product A^T (A P) a step. The vjp is the adjoint of the same maps. Formulas that leave A' out, as
-for a matrix of rank k exactly, give wrong derivatives of U and V for every other matrix.
+columns at once, at one product A^T (A P) a step. The vjp is the adjoint of the same maps. Formulas that leave A' out,
+as for a matrix of rank k exactly, give wrong derivatives of U and V for every other matrix.
 
 Derivatives of S need distinct singular values among the first k; those of U and V also need s_k > s_{k+1}. Where two of
 the first k are equal, or one is zero, the undefined terms are left out. After CG_STEPS steps the relative error of the
@@ -21,7 +21,6 @@ last column is 1e-5 where s_{k+1} = 0.95 s_k, and falls fast with the ratio.
 """
 
 from collections.abc import Callable
-from functools import wraps
 from typing import Any, TypeAlias
 
 import mlx.core as mx
@@ -50,17 +49,13 @@ def attach_derivatives(
         stream (Stream or Device, optional): where the derivatives run.
     """
 
-    @mx.custom_function
-    def vectors(A: mx.array, U: mx.array, S: mx.array, Vt: mx.array) -> tuple[mx.array, mx.array]:
-        return U, Vt
+    vectors: Any = mx.custom_function(lambda A, U, S, Vt: (U, Vt))
+    values: Any = mx.custom_function(lambda A, U, S, Vt: S)
 
-    @mx.custom_function
-    def values(A: mx.array, U: mx.array, S: mx.array, Vt: mx.array) -> mx.array:
-        return S
-
-    def differentiable(primals: Any) -> Any:  # the factors within a derivative have derivatives too
-        U, Vt = vectors(*primals)
-        return primals[0], U, values(*primals), Vt
+    def differentiable(A: mx.array, U: mx.array, S: mx.array, Vt: mx.array) -> Factors:
+        # Called within derivatives too, whose factors then have derivatives of their own.
+        U_, Vt_ = vectors(A, U, S, Vt)
+        return U_, values(A, U, S, Vt), Vt_
 
     def here(rule: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(rule)
@@ -70,40 +65,35 @@ def attach_derivatives(
 
         return run
 
-    @vectors.vjp
-    @here
-    def _(primals: Any, cotangents: Any, outputs: Any) -> Any:
-        return _only_for_A(primals, _vectors_vjp(*differentiable(primals), *cotangents, ops))
+    def vectors_vjp(primals: Any, cotangents: Any, _: Any) -> Any:
+        gradient = _vectors_vjp(ops, primals[0], differentiable(*primals), cotangents)
+        return _only_for_A(primals, gradient)
 
-    @values.vjp
-    @here
-    def _(primals: Any, cotangent: Any, output: Any) -> Any:
-        A, U, _, Vt = differentiable(primals)
+    def values_vjp(primals: Any, cotangent: Any, _: Any) -> Any:
+        U, _, Vt = differentiable(*primals)
         return _only_for_A(primals, ops.av(U * cotangent[..., None, :], Vt))
 
-    @vectors.jvp
-    @here
-    def _(primals: Any, tangents: Any) -> Any:
-        return _vectors_jvp(*differentiable(primals), _or_zeros(tangents[0], primals[0]), ops)
+    def vectors_jvp(primals: Any, tangents: Any) -> Any:
+        return _vectors_jvp(ops, primals[0], differentiable(*primals), _or_zeros(tangents[0], primals[0]))
 
-    @values.jvp
-    @here
-    def _(primals: Any, tangents: Any) -> Any:
-        A, U, _, Vt = differentiable(primals)
-        return mx.sum(U * ops.av(_or_zeros(tangents[0], A), transposed(Vt)), axis=-2)
+    def values_jvp(primals: Any, tangents: Any) -> Any:
+        U, _, Vt = differentiable(*primals)
+        return mx.sum(U * ops.av(_or_zeros(tangents[0], primals[0]), transposed(Vt)), axis=-2)
 
-    @vectors.vmap
-    @here
-    def _(inputs: Any, axes: Any) -> Any:
-        return vectors(*_batched(inputs, axes)), (0, 0)
+    def here(rule: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any) -> Any:
+            with on(stream):
+                return rule(*args)
 
-    @values.vmap
-    @here
-    def _(inputs: Any, axes: Any) -> Any:
-        return values(*_batched(inputs, axes)), 0
+        return run
 
-    _, U, S, Vt = differentiable((A, U, S, Vt))
-    return U, S, Vt
+    vectors.vjp(here(vectors_vjp))
+    vectors.jvp(here(vectors_jvp))
+    vectors.vmap(here(lambda inputs, axes: (vectors(*_batched(inputs, axes)), (0, 0))))
+    values.vjp(here(values_vjp))
+    values.jvp(here(values_jvp))
+    values.vmap(here(lambda inputs, axes: (values(*_batched(inputs, axes)), 0)))
+    return differentiable(A, U, S, Vt)
 
 
 def _only_for_A(primals: Any, gradient: mx.array) -> tuple[mx.array, ...]:
@@ -121,32 +111,29 @@ def _batched(inputs: Any, axes: Any) -> list[mx.array]:
     ]
 
 
-def _vectors_jvp(
-    A: mx.array, U: mx.array, S: mx.array, Vt: mx.array, dA: mx.array, ops: Operations
-) -> tuple[mx.array, mx.array]:
-    V = transposed(Vt)
+def _vectors_jvp(ops: Operations, A: mx.array, factors: Factors, dA: mx.array) -> tuple[mx.array, mx.array]:
+    U, S, V = factors[0], factors[1], transposed(factors[2])
     rows, columns = S[..., :, None], S[..., None, :]
     F = _inverse_gaps(S)
     dA_V, dAt_U = ops.av(dA, V), ops.at_b(dA, U)
     dP = ops.at_b(U, dA_V)
     dPt = transposed(dP)
-    x, y = _outside(A, U, S, V, dA_V - ops.av(U, dP), dAt_U - ops.av(V, dPt), ops)
+    x, y = _outside(ops, A, (U, S, V), dA_V - ops.av(U, dP), dAt_U - ops.av(V, dPt))
     dU = ops.av(U, F * (dP * columns + rows * dPt)) + x
     dV = ops.av(V, F * (rows * dP + dPt * columns)) + y
     return dU, transposed(dV)
 
 
-def _vectors_vjp(
-    A: mx.array, U: mx.array, S: mx.array, Vt: mx.array, gU: mx.array, gVt: mx.array, ops: Operations
-) -> mx.array:
-    V, gV = transposed(Vt), transposed(gVt)
+def _vectors_vjp(ops: Operations, A: mx.array, factors: Factors, cotangents: tuple[mx.array, mx.array]) -> mx.array:
+    U, S, V = factors[0], factors[1], transposed(factors[2])
+    gU, gV = cotangents[0], transposed(cotangents[1])
     rows, columns = S[..., :, None], S[..., None, :]
     F = _inverse_gaps(S)
     M, N = ops.at_b(U, gU), ops.at_b(V, gV)
     G, H = F * M, F * N
     gP = (G + transposed(G)) * columns + rows * (H + transposed(H))
-    x, y = _outside(A, U, S, V, gU - ops.av(U, M), gV - ops.av(V, N), ops)
-    return ops.av(ops.av(U, gP) + x, Vt) + ops.av(U, transposed(y))
+    x, y = _outside(ops, A, (U, S, V), gU - ops.av(U, M), gV - ops.av(V, N))
+    return ops.av(ops.av(U, gP) + x, factors[2]) + ops.av(U, transposed(y))
 
 
 def _inverse_gaps(S: mx.array) -> mx.array:
@@ -154,11 +141,10 @@ def _inverse_gaps(S: mx.array) -> mx.array:
     return _divide(mx.array(1.0), squares[..., None, :] - squares[..., :, None])
 
 
-def _outside(
-    A: mx.array, U: mx.array, S: mx.array, V: mx.array, X: mx.array, Y: mx.array, ops: Operations
-) -> tuple[mx.array, mx.array]:
-    """Solves the system of the module's docstring for x and y, given X orthogonal to U and Y to V."""
-    inverse = _divide(mx.array(1.0), mx.where(S > EPS * S[..., :1], S, 0.0))[..., None, :]
+def _outside(ops: Operations, A: mx.array, factors: Factors, X: mx.array, Y: mx.array) -> tuple[mx.array, mx.array]:
+    """Solves the system of the module's docstring for x and y, given U, S, V, X orthogonal to U, and Y to V."""
+    U, S, V = factors
+    inverse = _divide(mx.array(1.0), mx.where(S[..., :1] * EPS < S, S, 0.0))[..., None, :]
     if V.shape[-1] == V.shape[-2]:  # all of the smaller side: A' is zero
         return X * inverse, mx.zeros_like(Y)
 
