@@ -57,14 +57,6 @@ def attach_derivatives(
         U_, Vt_ = vectors(A, U, S, Vt)
         return U_, values(A, U, S, Vt), Vt_
 
-    def here(rule: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(rule)
-        def run(*args: Any) -> Any:
-            with on(stream):
-                return rule(*args)
-
-        return run
-
     def vectors_vjp(primals: Any, cotangents: Any, _: Any) -> Any:
         gradient = _vectors_vjp(ops, primals[0], differentiable(*primals), cotangents)
         return _only_for_A(primals, gradient)
