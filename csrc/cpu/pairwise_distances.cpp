@@ -3,154 +3,25 @@
 // units for both, the pace is that of a matrix product.
 #include "cpu/pairwise_distances.h"
 
-#include "cpu/gemm_pack.h"
-#include "cpu/parallel.h"
-#include "cpu/simd.h"
+#include "cpu/pairwise_panels.h"
+#include "cpu/pairwise_rows.h"
 
 namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
 
 namespace {
 
-// Sums of a lane are of at most kDepth / W terms: with the squares and the sum over lanes, the relative error of a
-// squared distance stays below (kDepth / 4 + 10 + d / kDepth) 2^-24 at any level, 1e-5 up to d = 13000.
-constexpr int64_t kDepth = 512;
-constexpr int64_t kQueries = 128;  // of a task; with their columns they fit the L2 cache
-constexpr int64_t kVectors = 256;  // of a task
-constexpr int64_t kBlock = 64;     // vectors that pass a tile's queries while these are in the L1 cache
+constexpr int64_t kPanelsFrom = 16;  // vectors on both sides, for the panels' transposition to pay
 
-// Vectors b of a tile that has mq queries: enough sums to hide the latency of a multiply-add, few enough for registers.
-constexpr int tile_vectors(int mq) {
-  return (kVectorRegisters == 32 ? 16 : 8) / mq;
-}
+using Task = void (*)(const PairwiseDistancesArgs&, int64_t, int64_t, int64_t, int64_t);
 
-struct Rows {
-  const float* data;
-  int64_t ld;
-};
-
-template <bool L2, int MQ, int NB>
-struct DistanceTile {
-  vf sums[MQ][NB];
-
-  METALFAISS_INLINE void zero() {
-#pragma GCC unroll 4
-    for (int r = 0; r < MQ; r++) {
-#pragma GCC unroll 16
-      for (int s = 0; s < NB; s++) {
-        sums[r][s] = vf{};
-      }
-    }
-  }
-
-  // Lanes of `mask` only.
-  template <bool Masked>
-  METALFAISS_INLINE void step(const float* const (&q)[MQ], const float* const (&b)[NB], int64_t p, vi mask) {
-    vf y[NB];
-#pragma GCC unroll 16
-    for (int s = 0; s < NB; s++) {
-      y[s] = load(b[s] + p);
-    }
-#pragma GCC unroll 4
-    for (int r = 0; r < MQ; r++) {
-      vf x = load(q[r] + p);
-#pragma GCC unroll 16
-      for (int s = 0; s < NB; s++) {
-        vf left = L2 ? x - y[s] : x, right = L2 ? left : y[s];
-        if constexpr (Masked) {
-          left = select(mask, left, vf{});
-          right = select(mask, right, vf{});
-        }
-        sums[r][s] = fma(left, right, sums[r][s]);
-      }
-    }
-  }
-};
-
-// c (+)= the distances of MQ queries and the first `count` of NB vectors, over n >= W columns.
-template <bool L2, int MQ, int NB>
-__attribute__((noinline)) void distance_tile(Rows q, Rows b, int count, int64_t n, float* c, int64_t ldc,
-                                             bool accumulate) {
-  const float *qs[MQ], *bs[NB];
-#pragma GCC unroll 4
-  for (int r = 0; r < MQ; r++) {
-    qs[r] = q.data + r * q.ld;
-  }
-#pragma GCC unroll 16
-  for (int s = 0; s < NB; s++) {
-    bs[s] = b.data + (s < count ? s : count - 1) * b.ld;
-  }
-  DistanceTile<L2, MQ, NB> tile;
-  tile.zero();
-  int64_t p = 0;
-  for (; p + W <= n; p += W) {
-    tile.template step<false>(qs, bs, p, vi{});
-  }
-  if (p < n) {  // the last W columns, without those that were summed already
-    vi lane;
-    for (int i = 0; i < W; i++) {
-      lane[i] = i;
-    }
-    tile.template step<true>(qs, bs, n - W, lane >= static_cast<int32_t>(W - (n - p)));
-  }
-#pragma GCC unroll 4
-  for (int r = 0; r < MQ; r++) {
-    for (int s = 0; s < count; s++) {
-      float distance = sum(tile.sums[r][s]);
-      c[r * ldc + s] = accumulate ? c[r * ldc + s] + distance : distance;
-    }
-  }
-}
-
-template <bool L2, int MQ>
-void distance_rows(Rows q, Rows b, int64_t vectors, int64_t n, float* c, int64_t ldc, bool accumulate) {
-  constexpr int NB = tile_vectors(MQ);
-  for (int64_t j = 0; j < vectors; j += NB) {
-    int count = vectors - j < NB ? static_cast<int>(vectors - j) : NB;
-    distance_tile<L2, MQ, NB>(q, {b.data + j * b.ld, b.ld}, count, n, c + j, ldc, accumulate);
-  }
-}
-
-// c (+)= the distances of all rows of q and b, blocks that lie in the caches.
-template <bool L2>
-void distance_block(Rows q, int64_t queries, Rows b, int64_t vectors, int64_t n, float* c, int64_t ldc,
-                    bool accumulate) {
-  for (int64_t i = 0; i < queries;) {
-    int64_t left = queries - i;
-    Rows from{q.data + i * q.ld, q.ld};
-    auto* rows = left >= 4 ? distance_rows<L2, 4> : left >= 2 ? distance_rows<L2, 2> : distance_rows<L2, 1>;
-    rows(from, b, vectors, n, c + i * ldc, ldc, accumulate);
-    i += left >= 4 ? 4 : left >= 2 ? 2 : 1;
-  }
-}
-
-// The block as rows of float32, where it lies or copied to scratch with zeros up to a whole vector.
-Rows float_rows(const Matrix& m, Scratch slot) {
-  if (has_float_rows(m) && m.cols >= W) {
-    return {static_cast<const float*>(m.data), m.row_stride};
-  }
-  int64_t ld = (m.cols + W - 1) / W * W;
-  auto* to = static_cast<float*>(thread_scratch(slot, sizeof(float) * m.rows * ld));
-  copy_rows(m, to, ld);
-  for (int64_t i = 0; i < m.rows && m.cols < ld; i++) {
-    __builtin_memset(to + i * ld + m.cols, 0, sizeof(float) * (ld - m.cols));
-  }
-  return {to, ld};
-}
-
-// Distances of queries [i, i + queries) and vectors [j, j + vectors).
-template <bool L2>
-void distance_task(const PairwiseDistancesArgs& g, int64_t i, int64_t queries, int64_t j, int64_t vectors) {
-  const int64_t d = g.q.cols, parts = (d + kDepth - 1) / kDepth;
-  const int64_t depth = ((d + parts - 1) / parts + W - 1) / W * W;
-  for (int64_t p = 0; p < d; p += depth) {
-    int64_t n = d - p < depth ? d - p : depth;
-    Rows q = float_rows(block_of(g.q, i, queries, p, n), Scratch::packed_a);
-    for (int64_t first = 0; first < vectors; first += kBlock) {
-      int64_t count = vectors - first < kBlock ? vectors - first : kBlock;
-      Rows b = float_rows(block_of(g.b, j + first, count, p, n), Scratch::packed_b);
-      distance_block<L2>(q, queries, b, count, n < W ? W : n, g.out + i * g.b.rows + j + first, g.b.rows, p > 0);
-    }
-  }
+// Cuts the distances into blocks.
+void in_blocks(const PairwiseDistancesArgs& g, int64_t queries, int64_t vectors, Task task) {
+  const int64_t down = (g.q.rows + queries - 1) / queries, across = (g.b.rows + vectors - 1) / vectors;
+  parallel_for(down * across, [&](int64_t t) {
+    int64_t i = t % down * queries, j = t / down * vectors;
+    task(g, i, g.q.rows - i < queries ? g.q.rows - i : queries, j,
+         g.b.rows - j < vectors ? g.b.rows - j : vectors);
+  });
 }
 
 }  // namespace
@@ -158,15 +29,11 @@ void distance_task(const PairwiseDistancesArgs& g, int64_t i, int64_t queries, i
 void pairwise_distances(const PairwiseDistancesArgs& g) {
   if (g.q.cols == 0) {
     __builtin_memset(g.out, 0, sizeof(float) * g.q.rows * g.b.rows);
-    return;
+  } else if (g.q.rows < kPanelsFrom || g.b.rows < kPanelsFrom) {
+    in_blocks(g, kRowsQueries, kRowsVectors, g.l2 ? distances_along_rows<true> : distances_along_rows<false>);
+  } else {
+    in_blocks(g, kPanelQueries, kPanelVectorsB, g.l2 ? distances_on_panels<true> : distances_on_panels<false>);
   }
-  int64_t down = (g.q.rows + kQueries - 1) / kQueries, across = (g.b.rows + kVectors - 1) / kVectors;
-  parallel_for(down * across, [&](int64_t task) {
-    int64_t i = task % down * kQueries, j = task / down * kVectors;
-    int64_t queries = g.q.rows - i < kQueries ? g.q.rows - i : kQueries;
-    int64_t vectors = g.b.rows - j < kVectors ? g.b.rows - j : kVectors;
-    (g.l2 ? distance_task<true> : distance_task<false>)(g, i, queries, j, vectors);
-  });
 }
 
 }  // namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL
