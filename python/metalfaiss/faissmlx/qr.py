@@ -1,7 +1,7 @@
 """Thin QR and orthonormal bases: native, and from MLX operations alone.
 
-Shapes: ``m`` rows, ``n`` columns, ``k = min(m, n)``; ``...`` are batch dimensions. Arrays are float32, float16 or bfloat16
-(computed in float32, returned in the dtype that came in; integers count as float32).
+Shapes: ``m`` rows, ``n`` columns, ``k = min(m, n)``; ``...`` are batch dimensions. Arrays are float32, float16 or
+bfloat16 (computed in float32, returned in the dtype that came in; integers count as float32).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ StreamOrDevice = mx.Stream | mx.Device | mx.DeviceType | None
 def pure_mlx_qr(A: mx.array, *, stream: StreamOrDevice = None) -> tuple[mx.array, mx.array]:
     """Thin QR from MLX operations alone, on any device: the result of :func:`qr`, up to rounding.
 
-    Householder reflections, one column after another: ``2 k`` steps of a few operations each, so that compiling it pays.
-    It composes with ``mx.compile``, ``mx.grad`` and ``mx.vmap``; derivatives need full column rank (of the first ``m``
-    columns where ``m < n``) and are finite otherwise, but not meaningful.
+    Householder reflections, one column after another: ``2 k`` steps of a few operations each, so that compiling it
+    pays. It composes with ``mx.compile``, ``mx.grad`` and ``mx.vmap``; derivatives need full column rank (of the first
+    ``m`` columns where ``m < n``) and are finite otherwise, but not meaningful.
 
     Args:
         A: shape ``(..., m, n)``.
@@ -37,7 +37,7 @@ def pure_mlx_qr(A: mx.array, *, stream: StreamOrDevice = None) -> tuple[mx.array
     Source: Golub, Van Loan: Matrix Computations, 4th edition, algorithms 5.1.1 and 5.2.1.
     """
     dtype = _checked_dtype("pure_mlx_qr", A)
-    with mx.stream(stream or mx.default_stream(mx.default_device())):
+    with mx.stream(mx.default_device() if stream is None else stream):
         q, r = _householder(A.astype(mx.float32))
         return q.astype(dtype), r.astype(dtype)
 
@@ -78,7 +78,7 @@ def _householder(A: mx.array) -> tuple[mx.array, mx.array]:
 
 
 def _reflector(column: mx.array, rows: mx.array, j: int) -> tuple[mx.array, mx.array]:
-    """v and the factor that make ``I - factor v v^T`` clear the column below row j; the factor is 0 for a zero column."""
+    """v and the factor that make ``I - factor v v^T`` clear the column below row j; for a zero column the factor is 0."""
     tail = mx.where(rows >= j, column, 0.0)
     largest = mx.stop_gradient(mx.max(mx.abs(tail), axis=-2, keepdims=True))
     tail = tail / _or_one(largest)
@@ -141,7 +141,8 @@ def complete_basis(Q: mx.array, *, native: bool = True, stream: StreamOrDevice =
         stream: where to run.
 
     Returns:
-        Shape ``(..., m, m)``; its first ``k`` columns equal ``Q`` up to rounding.
+        Shape ``(..., m, m)``; its first ``k`` columns equal ``Q`` up to rounding. The others are not unique, so it has no
+        derivative.
 
     Raises:
         ValueError: ``Q`` has fewer than 2 dimensions or more columns than rows, or ``native`` has no kernel for the
