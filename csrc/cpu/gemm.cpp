@@ -96,17 +96,18 @@ void at_b_rows(const Matrix& x, const Matrix& b, int64_t p0, int64_t p1, float* 
       right = copy;
       ldb = k;
     }
+    if (has_float_rows(x)) {
+      Matrix block = block_of(x, p, m, 0, x.cols);
+      float* panel = scratch_floats(Scratch::packed_a, m * kColumns);
+      block_at_b(static_cast<const float*>(block.data), block.row_stride, m, x.cols, right, ldb, k, z, p > p0, panel,
+                 m * block.row_stride);
+      continue;
+    }
     for (int64_t i = 0; i < x.cols; i += width) {
       int64_t cols = at_most(width, x.cols - i);
-      Matrix block = block_of(x, p, m, i, cols);
       float* copy = scratch_floats(Scratch::packed_a, m * round_up(cols, kColumns));
-      if (has_float_rows(x)) {
-        block_at_b(static_cast<const float*>(block.data), block.row_stride, m, cols, right, ldb, k, z + i * k, p > p0,
-                   copy);
-      } else {
-        copy_column_panels(block, copy);
-        block_at_b_packed(copy, m, cols, right, ldb, k, z + i * k, p > p0);
-      }
+      copy_column_panels(block_of(x, p, m, i, cols), copy);
+      block_at_b_packed(copy, m, cols, right, ldb, k, z + i * k, p > p0);
     }
   }
 }

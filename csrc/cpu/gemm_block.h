@@ -74,43 +74,50 @@ constexpr int64_t sums_size(int64_t n, int64_t k) {
   return (n + kColumns - 1) / kColumns * kColumns * k;
 }
 
-template <bool Copy, int MR = tile_broadcasts(2)>
+template <From from, int MR = tile_broadcasts(2)>
 METALFAISS_INLINE void at_b_tile_of(int cols, const float* a, int64_t lda, int64_t m, const float* b, int64_t ldb,
-                                    float* z, bool accumulate, float* copy) {
+                                    float* z, bool accumulate, float* panel, int64_t ahead) {
   if (cols == MR) {
-    at_b_tile<MR, 2, Copy>(a, lda, m, b, ldb, z, accumulate, copy);
+    at_b_tile<MR, 2, from>(a, lda, m, b, ldb, z, accumulate, panel, ahead);
   } else if constexpr (MR > 1) {
-    at_b_tile_of<Copy, MR - 1>(cols, a, lda, m, b, ldb, z, accumulate, copy);
+    at_b_tile_of<from, MR - 1>(cols, a, lda, m, b, ldb, z, accumulate, panel, ahead);
   }
 }
 
 // The sums of one panel of columns. Columns of b are dealt out evenly: seven are four and three, not six and one.
-// `panel` holds the columns already, or room for m x kColumns where they are copied on the way.
+// `panel` holds the columns already (a is it), or room for m x kColumns where they are copied on the way.
 inline void at_b_panel(const float* a, int64_t lda, int64_t m, const float* b, int64_t ldb, int64_t k, float* z,
-                       bool accumulate, float* panel) {
+                       bool accumulate, float* panel, int64_t ahead) {
   int64_t groups = (k + tile_broadcasts(2) - 1) / tile_broadcasts(2);
   for (int64_t j = 0; groups > 0; groups--) {
     int cols = static_cast<int>((k - j + groups - 1) / groups);
-    if (j == 0 && groups > 1 && a != panel) {
-      at_b_tile_of<true>(cols, a, lda, m, b + j, ldb, z + j * kColumns, accumulate, panel);
+    const float* right = b + j;
+    float* sums = z + j * kColumns;
+    if (a == panel) {
+      at_b_tile_of<From::panel>(cols, a, lda, m, right, ldb, sums, accumulate, nullptr, 0);
+    } else if (groups == 1) {
+      at_b_tile_of<From::memory>(cols, a, lda, m, right, ldb, sums, accumulate, nullptr, ahead);
+    } else {
+      at_b_tile_of<From::memory_to_panel>(cols, a, lda, m, right, ldb, sums, accumulate, panel, ahead);
       a = panel;
       lda = kColumns;
-    } else {
-      at_b_tile_of<false>(cols, a, lda, m, b + j, ldb, z + j * kColumns, accumulate, nullptr);
     }
     j += cols;
   }
 }
 
-// z (+)= the sums of a^T b for row-major a (m x n) and b (m x k). `panel` is scratch of m x kColumns floats.
+// z (+)= the sums of a^T b for row-major a (m x n) and b (m x k). `panel` is scratch of m x kColumns floats. While one
+// panel is multiplied the next one is fetched, and during the last the first one of the block that lies `next` floats
+// behind a.
 inline void block_at_b(const float* a, int64_t lda, int64_t m, int64_t n, const float* b, int64_t ldb, int64_t k,
-                       float* z, bool accumulate, float* panel) {
+                       float* z, bool accumulate, float* panel, int64_t next) {
   for (int64_t i = 0; i < n; i += kColumns) {
     if (n - i >= kColumns) {
-      at_b_panel(a + i, lda, m, b, ldb, k, z + i * k, accumulate, panel);
+      int64_t ahead = n - i >= 2 * kColumns ? kColumns : next - i;
+      at_b_panel(a + i, lda, m, b, ldb, k, z + i * k, accumulate, panel, ahead);
     } else {
       copy_panel({a + i, Float::f32, m, n - i, lda, 1}, 2, panel);
-      at_b_panel(panel, kColumns, m, b, ldb, k, z + i * k, accumulate, panel);
+      at_b_panel(panel, kColumns, m, b, ldb, k, z + i * k, accumulate, panel, 0);
     }
   }
 }
@@ -120,7 +127,7 @@ inline void block_at_b_packed(const float* panels, int64_t m, int64_t n, const f
                               float* z, bool accumulate) {
   for (int64_t i = 0; i < n; i += kColumns) {
     float* panel = const_cast<float*>(panels + i * m);  // read only
-    at_b_panel(panel, kColumns, m, b, ldb, k, z + i * k, accumulate, panel);
+    at_b_panel(panel, kColumns, m, b, ldb, k, z + i * k, accumulate, panel, 0);
   }
 }
 

@@ -20,7 +20,7 @@ constexpr int tile_broadcasts(int nv) {
   return room < cap ? room : cap;
 }
 
-inline constexpr int kPanelVectors = 3;  // the widest tile
+inline constexpr int kLineFloats = 16;  // of a cache line
 
 // How many vectors the next panel takes when `left` are left: pairs, and a triple rather than a lone last vector.
 constexpr int panel_vectors(int64_t left) {
@@ -98,15 +98,14 @@ __attribute__((noinline)) void av_tile(const float* a, int64_t lda, int64_t n, c
   for (int r = 0; r < MR; r++) {
     rows[r] = a + r * lda;
   }
-  constexpr int kLine = 16;  // floats of a cache line
   int64_t p = 0;
   if (ahead) {
-    for (; p + kLine <= n; p += kLine) {
+    for (; p + kLineFloats <= n; p += kLineFloats) {
 #pragma GCC unroll 16
       for (int r = 0; r < MR; r++) {
         __builtin_prefetch(rows[r] + p + ahead);
       }
-      for (int64_t end = p + kLine; p < end; p++) {
+      for (int64_t end = p + kLineFloats; p < end; p++) {
         vf y[NV];
         load_vectors<NV>(y, v + p * (NV * W));
 #pragma GCC unroll 16
@@ -114,7 +113,7 @@ __attribute__((noinline)) void av_tile(const float* a, int64_t lda, int64_t n, c
           tile.step(r, rows[r][p], y);
         }
       }
-      p -= kLine;
+      p -= kLineFloats;
     }
   }
   for (; p < n; p++) {
@@ -131,22 +130,32 @@ __attribute__((noinline)) void av_tile(const float* a, int64_t lda, int64_t n, c
   tile.put(c, ldc, last);
 }
 
+// Where a tile of a^T b finds a: packed and warm, or in memory, where it fetches what later tiles need.
+enum class From { panel, memory, memory_to_panel };
+
 // z (+)= b^T a for MR columns of row-major b and NV vectors of columns of row-major a, both of m rows. Row j of z
-// belongs to column j of b. Copies the vectors of a to `copy` when that is not null: the next tiles find them packed.
-template <int MR, int NV, bool Copy>
+// belongs to column j of b. From memory it fetches `ahead` floats ahead of a, and memory_to_panel leaves a packed copy
+// in `panel`.
+template <int MR, int NV, From from>
 __attribute__((noinline)) void at_b_tile(const float* a, int64_t lda, int64_t m, const float* b, int64_t ldb, float* z,
-                                         bool accumulate, float* copy) {
+                                         bool accumulate, float* panel, int64_t ahead) {
   Tile<MR, NV> tile;
   tile.zero();
   for (int64_t p = 0; p < m; p++) {
     vf y[NV];
     load_vectors<NV>(y, a);
-    if constexpr (Copy) {
+    if constexpr (from != From::panel) {
+#pragma GCC unroll 4
+      for (int line = 0; line < NV * W; line += kLineFloats) {
+        __builtin_prefetch(a + ahead + line);
+      }
+    }
+    if constexpr (from == From::memory_to_panel) {
 #pragma GCC unroll 4
       for (int v = 0; v < NV; v++) {
-        store(copy + v * W, y[v]);
+        store(panel + v * W, y[v]);
       }
-      copy += NV * W;
+      panel += NV * W;
     }
 #pragma GCC unroll 16
     for (int r = 0; r < MR; r++) {

@@ -145,7 +145,7 @@ METALFAISS_INLINE vf load(const bfloat_t* p) { return (vf)(widen(load_as<vu16>(p
 
 METALFAISS_INLINE vf load(const half_t* p) {
 #if defined(__AVX512F__)
-  return (vf)_mm512_cvtph_ps(load_as<__m256i>(p));
+  return (vf)_mm512_maskz_cvtph_ps(0xffff, load_as<__m256i>(p));  // GCC 12 warns of the unmasked one
 #elif defined(__AVX2__)
   return (vf)_mm256_cvtph_ps(load_as<__m128i>(p));
 #elif defined(__aarch64__)
@@ -189,7 +189,7 @@ METALFAISS_INLINE void store(bfloat_t* p, vf v) {
 
 METALFAISS_INLINE void store(half_t* p, vf v) {
 #if defined(__AVX512F__)
-  __m256i out = _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT);
+  __m256i out = _mm512_maskz_cvtps_ph(0xffff, (__m512)v, _MM_FROUND_TO_NEAREST_INT);
 #elif defined(__AVX2__)
   __m128i out = _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT);
 #elif defined(__aarch64__)
