@@ -32,7 +32,7 @@ class CompiledCache(threading.local):
     nothing is locked, and an entry is traced, used and dropped by one thread.
 
     Args:
-        maxsize (int): entries kept for each thread. An entry holds the graph of one trace, no data.
+        maxsize (int): entries kept for each thread. An entry holds one trace and its constants.
     """
 
     def __init__(self, maxsize: int = 256) -> None:
@@ -53,14 +53,20 @@ class CompiledCache(threading.local):
         Raises:
             TypeError: a positional argument is not an array, or a setting is not hashable.
         """
+        key: list[Hashable] = [fn, shapeless, repr(mx.default_stream(mx.default_device()))]
         for a in arrays:
-            if not isinstance(a, mx.array):
+            if type(a) is not mx.array:
                 raise TypeError(
                     f"[compiled] Positional arguments must be arrays, and settings keywords. Received {type(a)}."
                 )
-        signature = tuple((a.ndim if shapeless else tuple(a.shape), a.dtype) for a in arrays)
-        default = mx.default_device()
-        key = (fn, signature, shapeless, _setting(default), _setting(settings))
+            key += (a.ndim if shapeless else a.shape, a.dtype)
+        for name in sorted(settings):
+            key += (name, _setting(settings[name]))
+        return self._entry(tuple(key), fn, shapeless, settings)(*arrays)
+
+    def _entry(
+        self, key: Hashable, fn: Callable[..., Any], shapeless: bool, settings: dict[str, Any]
+    ) -> Callable[..., Any]:
         entry = self._entries.get(key)
         if entry is None:
             self._misses += 1
@@ -70,7 +76,7 @@ class CompiledCache(threading.local):
         else:
             self._hits += 1
             self._entries.move_to_end(key)
-        return entry(*arrays)
+        return entry
 
     def info(self) -> CacheInfo:
         """Hits, misses (each of them one trace), the bound, and the entries held now."""
@@ -121,8 +127,6 @@ def _setting(value: Any) -> Hashable:
         value = mx.default_stream(value)
     if isinstance(value, mx.Stream):  # equal streams have different hashes, and equal reprs
         return repr(value)
-    if isinstance(value, dict):
-        return tuple((name, _setting(value[name])) for name in sorted(value))
     if isinstance(value, (list, tuple)):
         return (type(value), *map(_setting, value))
     hash(value)  # raises TypeError here, where the caller can read which setting it was
