@@ -45,8 +45,8 @@ def topk_svd(
     A: mx.array,
     k: int,
     *,
-    iters: int = 6,
-    oversample: int = 16,
+    iters: int = 5,
+    oversample: int | None = None,
     native: bool = True,
     compiled: bool = True,
     band_size: int | None = None,
@@ -57,8 +57,8 @@ def topk_svd(
     """The k leading singular triplets of A, by randomised block subspace iteration.
 
     The subspace has ``l = min(k + oversample, m, n)`` dimensions; the relative error of the j-th singular value falls
-    like ``(s_{l+1} / s_j) ** (4 * iters)``. With the defaults it is below 1e-4 for ``s_j = 1/j``, k = 32, and anything
-    that decays faster. Where l is min(m, n) no iteration is needed, and the result is a full SVD, truncated.
+    like ``(s_{l+1} / s_j) ** (4 * iters)``. With the defaults that is 1e-6 for ``s_j = 1/j``, whatever k, and 1e-3 for
+    ``s_j = 1/sqrt(j)``. Where l is min(m, n) no iteration is needed, and the result is a full SVD, truncated.
 
     In each row of Vt the entry of largest magnitude is positive (the first of several), which fixes the signs. The same
     input gives the same output, bit for bit, on one device. Only the ``l x l`` projected matrix goes to
@@ -72,7 +72,8 @@ def topk_svd(
         A (array): shape ``(..., m, n)``; float32, float16 or bfloat16 (computed in float32), any strides.
         k (int): triplets wanted, 1 to min(m, n).
         iters (int): steps of subspace iteration, at least 1.
-        oversample (int): dimensions beyond k, at least 0.
+        oversample (int, optional): dimensions beyond k, at least 0; by default k, but at least 16. The projected SVD
+            costs ``l ** 3`` operations on one core: from k of some hundreds less may be faster, with more iterations.
         native (bool): native kernels, or MLX operations alone (slower, on any device).
         compiled (bool): run the iteration as one compiled function, cached by shape, stream and settings.
         band_size (int, optional): columns of V that a product takes at a time; by default all at once.
@@ -90,6 +91,7 @@ def topk_svd(
         TypeError: A is not an array, or is complex or float64.
         RuntimeError: at evaluation, from MLX, where A holds NaN or infinity.
     """
+    oversample = max(16, k) if oversample is None else oversample
     _check(A, k, iters, oversample, band_size, streams)
     m, n = A.shape[-2:]
     bands = _bands(min(k + oversample, m, n), band_size, streams)
@@ -158,6 +160,8 @@ def _bands(width: int, band_size: int | None, streams: Sequence[StreamOrDevice] 
 
 def _signs(Vt: mx.array) -> mx.array:
     """What makes the entry of largest magnitude in each row positive: (..., k, 1)."""
+    if Vt.size == 0:
+        return mx.ones((*Vt.shape[:-1], 1))
     largest = mx.argmax(mx.abs(Vt), axis=-1, keepdims=True)
     return mx.sign(mx.take_along_axis(Vt, largest, axis=-1))
 
