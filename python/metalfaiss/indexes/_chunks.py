@@ -1,8 +1,9 @@
-"""Stored vectors as a few chunks, each at least ``RATIO`` times larger than the next.
+"""Stored vectors as a few chunks.
 
-Appending merges the chunks that would break the rule, so n vectors are at most log(n) chunks to search, and adding
-them one by one copies each vector O(log(n)) times, not O(n). A tuple of chunks is never changed: whoever holds one may
-go on searching it.
+Appending merges chunks, so that each is at least ``RATIO`` times larger than the next: n vectors are at most log(n)
+chunks to search, and each was copied O(log(n)) times, not O(n). To merge takes an evaluation: small chunks wait until
+they are ``FEW``, and a search joins those that wait. A tuple of chunks is never changed: whoever holds one may go on
+searching it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from itertools import accumulate
 from typing import TypeAlias
 
 import mlx.core as mx
+import numpy as np
 
 from metalfaiss import _core
 from metalfaiss._host import Stream, finish
@@ -23,7 +25,9 @@ __all__ = ["Chunks", "append", "rows", "search", "take", "total"]
 
 Chunks: TypeAlias = tuple[mx.array, ...]  # each (n_i, d), at least one, all of one dtype
 
-RATIO = 8  # one-row appends end as at most 7 chunks of a million vectors
+RATIO = 8
+SMALL = 2**15  # bytes; with FEW, a search copies at most 1 MB
+FEW = 32
 MAX_ROWS = 2**31 - 1  # of an array in MLX
 
 
@@ -36,6 +40,8 @@ def append(chunks: Chunks, x: mx.array, max_rows: int = MAX_ROWS) -> Chunks:
     n, keep = x.shape[0], len(chunks)
     if n == 0:
         return chunks
+    if x.nbytes < SMALL and len(chunks) - _first_small(chunks) < FEW:
+        return (*chunks, x) if total(chunks) else (x,)
     while keep and chunks[keep - 1].shape[0] < RATIO * n and chunks[keep - 1].shape[0] + n <= max_rows:
         keep -= 1
         n += chunks[keep].shape[0]
@@ -49,21 +55,20 @@ def search(chunks: Chunks, xq: mx.array, k: int, metric: int, stream: Stream) ->
 
     Beyond the chunks' own searches it holds the candidates: 12 bytes for each of at most ``k`` of every chunk.
     """
-    for chunk in chunks:  # has MLX note, while we hold the GIL, that they are computed: its note is not thread-safe
-        _core.is_evaluated(chunk)
+    chunks = _joined(chunks, stream)
     if len(chunks) == 1:
         return knn(xq, chunks[0], k, metric, stream=stream)
     counts = [min(k, chunk.shape[0]) for chunk in chunks]
     counts[-1] = max(counts[-1], k - sum(counts[:-1]))  # the last chunk pads when there are fewer than k vectors
-    found = []
-    for start, chunk, count in zip(_starts(chunks), chunks, counts, strict=True):
-        D, I = knn(xq, chunk, count, metric, stream=stream)
-        shift = mx.array(start, dtype=mx.int64)
-        found.append((D, mx.where(mx.less(I, 0, stream=stream), I, mx.add(I, shift, stream=stream), stream=stream)))
+    found = [knn(xq, chunk, count, metric, stream=stream) for chunk, count in zip(chunks, counts, strict=True)]
     D = mx.concatenate([d for d, _ in found], axis=-1, stream=stream)
     I = mx.concatenate([i for _, i in found], axis=-1, stream=stream)
     D, at = select_k(D, k, largest=metric == METRIC_INNER_PRODUCT, stream=stream)
-    return D, mx.take_along_axis(I, mx.stop_gradient(at, stream=stream), axis=-1, stream=stream)
+    at = mx.stop_gradient(at, stream=stream)
+    I = mx.take_along_axis(I, at, axis=-1, stream=stream)
+    starts = mx.array(np.repeat(list(_starts(chunks)), counts))
+    shifted = mx.add(I, mx.take(starts, at, stream=stream), stream=stream)
+    return D, mx.where(mx.less(I, 0, stream=stream), I, shifted, stream=stream)
 
 
 def rows(chunks: Chunks, start: int, count: int) -> mx.array:
@@ -89,6 +94,24 @@ def take(chunks: Chunks, ids: mx.array) -> mx.array:
             there = mx.take(chunk, mx.where(inside, at, 0), axis=0).astype(mx.float32)
             out = mx.where(inside[:, None], there, out)
     return out
+
+
+def _first_small(chunks: Chunks) -> int:
+    """Where the small chunks begin; they are the last ones."""
+    first = len(chunks)
+    while first and chunks[first - 1].nbytes < SMALL:
+        first -= 1
+    return first
+
+
+def _joined(chunks: Chunks, stream: Stream) -> Chunks:
+    """The chunks with the small ones as one."""
+    for chunk in chunks:  # has MLX note, while we hold the GIL, which are computed: its notes are not thread-safe
+        _core.is_evaluated(chunk)
+    first = _first_small(chunks)
+    if len(chunks) - first <= 1:
+        return chunks
+    return (*chunks[:first], mx.concatenate(list(chunks[first:]), stream=stream))
 
 
 def _starts(chunks: Chunks) -> Iterator[int]:

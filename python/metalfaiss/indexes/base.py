@@ -151,7 +151,7 @@ class Index(ABC):
             ValueError: a shape is wrong, or k is less than 1.
         """
         op = self._op("search")
-        queries, k = self._queries(op, x, k)
+        queries, k = self._queries(op, x, k, stream)
         if params is not None:
             raise TypeError(f"[{op}] params must be None. Received {type(params).__name__}.")
         self._check_output(op, "D", x, D, k, np.float32)
@@ -181,7 +181,7 @@ class Index(ABC):
             TypeError, ValueError: as ``search`` does.
         """
         op = self._op("assign")
-        queries, k = self._queries(op, x, k)
+        queries, k = self._queries(op, x, k, stream)
         self._check_output(op, "labels", x, labels, k, np.int64)
         _, ids = self._search(queries, k, stream)
         return ids if isinstance(x, mx.array) else _host.output(_host.to_numpy(ids)[0], labels)
@@ -269,8 +269,9 @@ class Index(ABC):
     def _op(self, method: str) -> str:
         return f"{type(self).__name__}.{method}"
 
-    def _queries(self, op: str, x: Array, k: int) -> tuple[mx.array, int]:
-        return _host.vectors(op, x, self.d).astype(mx.float32), _host.integer(op, "k", k, 1)
+    def _queries(self, op: str, x: Array, k: int, stream: Stream) -> tuple[mx.array, int]:
+        queries = _host.vectors(op, x, self.d).astype(mx.float32, stream=stream)
+        return queries, _host.integer(op, "k", k, 1)
 
     def _check_output(
         self, op: str, name: str, x: Array, out: NDArray[Any] | None, k: int, dtype: type[np.generic]
