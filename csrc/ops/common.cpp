@@ -10,6 +10,14 @@
 
 namespace metalfaiss::ops {
 
+void append(std::string& out, const mx::Shape& shape) {
+  out += '(';
+  for (size_t i = 0; i < shape.size(); i++) {
+    out += (i ? ", " : "") + std::to_string(shape[i]);
+  }
+  out += shape.size() == 1 ? ",)" : ")";
+}
+
 mx::Stream cpu_stream(const char* op, mx::StreamOrDevice s) {
   mx::Stream stream = mx::to_stream(s);
   if (stream.device != mx::Device::cpu) {
@@ -25,7 +33,8 @@ void no_gpu_kernel(const char* op) {
 mx::Dtype floating_result_type(const char* op, const std::vector<mx::array>& arrays) {
   mx::Dtype type = mx::result_type(arrays);
   if (type == mx::complex64 || type == mx::float64) {
-    throw TypeError(message(op, "Arrays must be float32, float16 or bfloat16. Received ", type, "."));
+    throw TypeError(message(op, "Arrays must be float32, float16 or bfloat16. Received ",
+                            type == mx::complex64 ? "complex64" : "float64", "."));
   }
   return mx::issubdtype(type, mx::floating) ? type : mx::float32;
 }

@@ -1,9 +1,9 @@
 // What every operation shares: errors in the house form, dtype rules, matrices as the kernels see them, batching.
 #pragma once
 
-#include <sstream>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cpu/matrix.h"
@@ -21,26 +21,26 @@ struct TypeError : std::invalid_argument {
   using std::invalid_argument::invalid_argument;
 };
 
-inline void print(std::ostream& out, const mx::Shape& shape) {  // as Python prints a tuple
-  out << '(';
-  for (size_t i = 0; i < shape.size(); i++) {
-    out << (i ? ", " : "") << shape[i];
-  }
-  out << (shape.size() == 1 ? ",)" : ")");
+// Appends a part of a message. Not a stream: its locale machinery is shared between libraries, and breaks where one of
+// them brings its own copy of the C++ library.
+inline void append(std::string& out, std::string_view part) {
+  out += part;
 }
 
 template <typename T>
-void print(std::ostream& out, const T& part) {
-  out << part;
+  requires std::is_arithmetic_v<T>
+void append(std::string& out, T part) {
+  out += std::to_string(part);
 }
+
+void append(std::string& out, const mx::Shape& shape);  // as Python prints a tuple
 
 // "[op] What is required. What was received." from any printable parts.
 template <typename... Parts>
-std::string message(const char* op, const Parts&... parts) {
-  std::ostringstream out;
-  out << '[' << op << "] ";
-  (print(out, parts), ...);
-  return out.str();
+std::string message(std::string_view op, const Parts&... parts) {
+  std::string out = "[" + std::string(op) + "] ";
+  (append(out, parts), ...);
+  return out;
 }
 
 // Throws std::invalid_argument with the message unless `holds`.
