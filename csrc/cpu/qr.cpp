@@ -47,39 +47,48 @@ double power_of_two_scale(double norm) {
   return scale;
 }
 
-void scaled_householder_qr(const Matrix& a, const double* norms, float* q, float* r, int64_t ldr) {
+// norms: replaced by the scale.
+void scaled_householder_qr(const Matrix& a, double* norms, float* q, float* r, int64_t ldr) {
   const int64_t n = a.cols;
-  Buffer<double> scale(n);
-  Buffer<float> square(n * n);
   for (int64_t j = 0; j < n; j++) {
-    scale.get()[j] = power_of_two_scale(norms[j]);
+    norms[j] = power_of_two_scale(norms[j]);
   }
-  householder_qr(a, scale.get(), q, square.get());
-  for (int64_t i = 0; i < n; i++) {
-    for (int64_t j = 0; j < n; j++) {
-      r[i * ldr + j] = static_cast<float>(square.get()[i * n + j] / scale.get()[j]);
+  with_memory(n * n, [&](float* square) {
+    householder_qr(a, norms, q, square);
+    for (int64_t i = 0; i < n; i++) {
+      for (int64_t j = 0; j < n; j++) {
+        r[i * ldr + j] = static_cast<float>(square[i * n + j] / norms[j]);
+      }
     }
-  }
+  });
+}
+
+template <int V>
+Outcome try_cholesky(const Matrix& a, double** norms, float* q, float* r, int64_t ldr) {
+  *norms = scratch<double>(Scratch::candidates, a.cols + cholesky_workspace<V>(a.cols));
+  return cholesky_qr<V>(a, *norms, *norms + a.cols, q, r, ldr);
 }
 
 // m >= n; r has leading dimension ldr.
 void tall_qr(const Matrix& a, float* q, float* r, int64_t ldr) {
-  Buffer<double> norms(a.cols);
+  const int64_t n = a.cols;
+  double* norms;
   Outcome outcome;
-  if (a.cols > kMaxCholeskyCols) {
-    outcome = column_norms(a, norms.get()) ? Outcome::too_ill_conditioned : Outcome::not_finite;
-  } else if (a.cols <= 96) {
-    outcome = cholesky_qr<kNarrow>(a, norms.get(), q, r, ldr);
+  if (n > kMaxCholeskyCols) {
+    norms = scratch<double>(Scratch::candidates, n);
+    outcome = column_norms(a, norms) ? Outcome::too_ill_conditioned : Outcome::not_finite;
+  } else if (n > kNarrowCols) {
+    outcome = try_cholesky<kWide>(a, &norms, q, r, ldr);
   } else {
-    outcome = cholesky_qr<kWide>(a, norms.get(), q, r, ldr);
+    outcome = try_cholesky<kNarrow>(a, &norms, q, r, ldr);
   }
   if (outcome == Outcome::too_ill_conditioned) {
-    scaled_householder_qr(a, norms.get(), q, r, ldr);
+    scaled_householder_qr(a, norms, q, r, ldr);
   } else if (outcome == Outcome::not_finite) {
-    fill(q, a.rows * a.cols, __builtin_nanf(""));
-    for (int64_t i = 0; i < a.cols; i++) {
+    fill(q, a.rows * n, __builtin_nanf(""));
+    for (int64_t i = 0; i < n; i++) {
       fill(r + i * ldr, i, 0);
-      fill(r + i * ldr + i, a.cols - i, __builtin_nanf(""));
+      fill(r + i * ldr + i, n - i, __builtin_nanf(""));
     }
   }
 }

@@ -21,39 +21,56 @@ inline constexpr double kPivotTolerance = 1e-15;
 inline constexpr double kShortestColumn = 1e-30, kLongestColumn = 1e30;
 // n^3 work on one core: a wider matrix is left to Householder, whose work is all parallel.
 inline constexpr int64_t kMaxCholeskyCols = 1024;
+inline constexpr int64_t kNarrowCols = 96;  // up to which narrow tiles win
 inline constexpr int64_t kPartialBytes = 16 << 20;  // at most, for the Gram matrices of chunks of rows
 
 // How many rows share one Gram matrix: enough to outweigh adding it up, and the same for any number of threads.
-inline int64_t gram_chunk_rows(int64_t m, int64_t gram_bytes) {
+inline int64_t gram_chunk_rows(int64_t m, int64_t n, int64_t gram_bytes) {
   int64_t chunks = larger(1, smaller(64, kPartialBytes / gram_bytes));
-  return larger(2 * kBlockRows, round_up((m + chunks - 1) / chunks, kBlockRows));
+  return larger(round_up(larger(256, 2 * n), kBlockRows), round_up((m + chunks - 1) / chunks, kBlockRows));
 }
 
-// g (n x n, leading dimension ld) = a^T a, the upper triangle.
+// The leading dimension of the n x n matrices: whole strips, and room for whole tiles.
+template <int V>
+int64_t square_ld(int64_t n) {
+  return round_up(round_up(n, V * WD), kStrip * WD);
+}
+inline int64_t square_rows(int64_t n) { return round_up(n, kRowsD); }
+
+// Adds rows [begin, end) of a to the Gram matrix g, whose tiles start from zero.
+template <int V>
+void gram_rows(const Matrix& a, int64_t begin, int64_t end, double* g, int64_t ld) {
+  const int64_t n = a.cols;
+  __builtin_memset(g, 0, sizeof(double) * square_rows(n) * ld);
+  double* block = scratch<double>(Scratch::packed_a, kBlockRows * Double<V>::panels(n) * Double<V>::nr);
+  for (int64_t i = begin; i < end; i += kBlockRows) {
+    int64_t rows = smaller(kBlockRows, end - i);
+    pack_block<V>(rows_of(a, i, rows), rows, n, block);
+    gram_block<V>(block, round_up(rows, kRowsD), n, g, ld);
+  }
+}
+
+// g (square_rows(n) x ld) = a^T a, the upper triangle.
 template <int V>
 void gram(const Matrix& a, double* g, int64_t ld) {
-  const int64_t n = a.cols, ldg = Double<V>::panels(n) * Double<V>::nr, size = round_up(n, kRowsD) * ldg;
-  const int64_t chunk_rows = gram_chunk_rows(a.rows, size * static_cast<int64_t>(sizeof(double)));
+  const int64_t n = a.cols, size = square_rows(n) * ld;
+  const int64_t chunk_rows = gram_chunk_rows(a.rows, n, size * static_cast<int64_t>(sizeof(double)));
   const int64_t chunks = (a.rows + chunk_rows - 1) / chunk_rows;
+  if (chunks == 1) {
+    gram_rows<V>(a, 0, a.rows, g, ld);
+    return;
+  }
   double* partial = scratch<double>(Scratch::partial, chunks * size);
   parallel_for(chunks, [&](int64_t c) {
-    double* mine = partial + c * size;
-    __builtin_memset(mine, 0, sizeof(double) * size);
-    double* block = scratch<double>(Scratch::packed_a, kBlockRows * ldg);
-    int64_t end = smaller((c + 1) * chunk_rows, a.rows);
-    for (int64_t i = c * chunk_rows; i < end; i += kBlockRows) {
-      int64_t rows = smaller(kBlockRows, end - i);
-      pack_block<V>(rows_of(a, i, rows), rows, n, block);
-      gram_block<V>(block, round_up(rows, kRowsD), n, mine, ldg);
-    }
+    gram_rows<V>(a, c * chunk_rows, smaller((c + 1) * chunk_rows, a.rows), partial + c * size, ld);
   });
   const int64_t group = chunks * n * n > 100000 ? 16 : n;  // rows that a task adds up
   parallel_for((n + group - 1) / group, [&](int64_t task) {
     for (int64_t i = task * group; i < smaller((task + 1) * group, n); i++) {
       for (int64_t j = i / WD * WD; j < ld; j += WD) {
         vd sum{};
-        for (int64_t c = 0; c < chunks && j < ldg; c++) {
-          sum += load(partial + c * size + i * ldg + j);
+        for (int64_t c = 0; c < chunks; c++) {
+          sum += load(partial + c * size + i * ld + j);
         }
         store(g + i * ld + j, sum);
       }
@@ -100,12 +117,16 @@ inline void write_upper(const double* from, int64_t ld, int64_t n, float* r, int
 
 enum class Outcome { done, not_finite, too_ill_conditioned };
 
-// norms: n lengths of a's columns, an output.
 template <int V>
-Outcome cholesky_qr(const Matrix& a, double* norms, float* q, float* r, int64_t ldr) {
-  const int64_t n = a.cols, ld = round_up(n, kStrip * WD);
-  double* first = scratch<double>(Scratch::candidates, 4 * n * ld);
-  double *x = first + n * ld, *second = x + n * ld, *both = second + n * ld;
+int64_t cholesky_workspace(int64_t n) {
+  return 4 * square_rows(n) * square_ld<V>(n);
+}
+
+// norms: the lengths of a's columns, an output.
+template <int V>
+Outcome cholesky_qr(const Matrix& a, double* norms, double* workspace, float* q, float* r, int64_t ldr) {
+  const int64_t n = a.cols, ld = square_ld<V>(n), size = square_rows(n) * ld;
+  double *first = workspace, *x = first + size, *second = x + size, *both = second + size;
   gram<V>(a, first, ld);
   bool in_range = true;
   for (int64_t j = 0; j < n; j++) {

@@ -17,22 +17,17 @@ inline constexpr int64_t kRowChunk = 512; // rows of a column that a register ti
 inline constexpr int64_t kLeafRatio = 8;  // a leaf of the tree has up to 2 * kLeafRatio * n rows
 inline constexpr int64_t kLeafRows = 512;
 
-// Memory for one call, returned at its end: unlike scratch it is as large as the matrix.
-template <typename T>
-class Buffer {
- public:
-  explicit Buffer(int64_t count) : data_(static_cast<T*>(__builtin_malloc(sizeof(T) * (count > 0 ? count : 1)))) {
-    if (!data_) {
-      __builtin_abort();
-    }
+// Calls f with memory for `count` floats: as large as the matrix, so it is returned, unlike scratch. (No destructor: code
+// that unwinds would refer to symbols that SIMD levels share.)
+template <typename F>
+void with_memory(int64_t count, F f) {
+  auto* memory = static_cast<float*>(__builtin_malloc(sizeof(float) * count));
+  if (!memory) {
+    __builtin_abort();
   }
-  ~Buffer() { __builtin_free(data_); }
-  Buffer(const Buffer&) = delete;
-  T* get() const { return data_; }
-
- private:
-  T* data_;
-};
+  f(memory);
+  __builtin_free(memory);
+}
 
 // The reflectors of one chunk: column-major, ones on the diagonal and zeros above it, rows padded with zeros to whole
 // vectors and columns to a multiple of kDots. t holds one kPanel x kPanel upper triangle a panel.
@@ -310,36 +305,45 @@ inline void normalise_signs(float* r, int64_t n, float* sign) {
   }
 }
 
-// q (m x n, row-major) and r (n x n, row-major) of a with its columns scaled, m >= n. q may be a without scaling.
+inline void householder_tree(const Matrix& a, const double* scale, int64_t chunks, float* q, float* r);
+
+// q (m x n, row-major) and r (n x n, row-major) of a with its columns scaled, m >= n. q may be a.
 inline void householder_qr(const Matrix& a, const double* scale, float* q, float* r) {
-  const int64_t m = a.rows, n = a.cols;
-  Buffer<float> sign(n);
-  const int64_t leaf = larger(kLeafRows, kLeafRatio * n);
-  if (m < 2 * leaf) {
-    Buffer<float> v(Reflectors::v_size(m, n)), c(Reflectors::v_size(m, n)), t(Reflectors::t_size(n));
-    const Reflectors h{v.get(), t.get(), Reflectors::ld_of(m), m, n};
-    factor(h, a, 0, scale, r);
-    normalise_signs(r, n, sign.get());
-    form_q(h, nullptr, sign.get(), c.get(), q);
+  const int64_t m = a.rows, n = a.cols, leaf = larger(kLeafRows, kLeafRatio * n);
+  if (m >= 2 * leaf) {
+    householder_tree(a, scale, m / leaf, q, r);
     return;
   }
-  const int64_t chunks = m / leaf, v_size = Reflectors::v_size((m + chunks - 1) / chunks, n);
-  const int64_t t_size = Reflectors::t_size(n);
-  Buffer<float> v(chunks * v_size), t(chunks * t_size), stack(chunks * n * n), ones(n);
-  auto begin = [&](int64_t c) { return c * m / chunks; };
-  auto reflectors = [&](int64_t c) {
-    int64_t rows = begin(c + 1) - begin(c);
-    return Reflectors{v.get() + c * v_size, t.get() + c * t_size, Reflectors::ld_of(rows), rows, n};
-  };
-  parallel_for(chunks,
-               [&](int64_t c) { factor(reflectors(c), a, begin(c), scale, stack.get() + c * n * n); });
-  householder_qr({stack.get(), Float::f32, chunks * n, n, n, 1}, nullptr, stack.get(), r);
-  for (int64_t j = 0; j < n; j++) {
-    ones.get()[j] = 1;
-  }
-  parallel_for(chunks, [&](int64_t c) {
-    float* columns = scratch<float>(Scratch::packed_a, v_size);
-    form_q(reflectors(c), stack.get() + c * n * n, ones.get(), columns, q + begin(c) * n);
+  const int64_t v_size = Reflectors::v_size(m, n), t_size = Reflectors::t_size(n);
+  with_memory(2 * v_size + t_size + n, [&](float* memory) {
+    float *t = memory + 2 * v_size, *sign = t + t_size;
+    const Reflectors h{memory, t, Reflectors::ld_of(m), m, n};
+    factor(h, a, 0, scale, r);
+    normalise_signs(r, n, sign);
+    form_q(h, nullptr, sign, memory + v_size, q);
+  });
+}
+
+// Factors chunks of rows, then the stack of their triangles, whose Q's rows the chunks' reflectors turn into those of q.
+inline void householder_tree(const Matrix& a, const double* scale, int64_t chunks, float* q, float* r) {
+  const int64_t m = a.rows, n = a.cols;
+  const int64_t v_size = Reflectors::v_size((m + chunks - 1) / chunks, n), t_size = Reflectors::t_size(n);
+  with_memory(chunks * (v_size + t_size + n * n) + n, [&](float* memory) {
+    float *t = memory + chunks * v_size, *stack = t + chunks * t_size, *ones = stack + chunks * n * n;
+    auto begin = [&](int64_t c) { return c * m / chunks; };
+    auto reflectors = [&](int64_t c) {
+      int64_t rows = begin(c + 1) - begin(c);
+      return Reflectors{memory + c * v_size, t + c * t_size, Reflectors::ld_of(rows), rows, n};
+    };
+    parallel_for(chunks, [&](int64_t c) { factor(reflectors(c), a, begin(c), scale, stack + c * n * n); });
+    householder_qr({stack, Float::f32, chunks * n, n, n, 1}, nullptr, stack, r);
+    for (int64_t j = 0; j < n; j++) {
+      ones[j] = 1;
+    }
+    parallel_for(chunks, [&](int64_t c) {
+      float* columns = scratch<float>(Scratch::packed_a, v_size);
+      form_q(reflectors(c), stack + c * n * n, ones, columns, q + begin(c) * n);
+    });
   });
 }
 

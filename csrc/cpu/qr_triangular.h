@@ -37,7 +37,11 @@ METALFAISS_INLINE void for_strips(int64_t from, int64_t ld, F f) {
   for (; j + kStrip * WD <= ld; j += kStrip * WD) {
     f.template operator()<kStrip>(j);
   }
-  for (; j < ld; j += WD) {
+  if (j + 2 * WD <= ld) {
+    f.template operator()<2>(j);
+    j += 2 * WD;
+  }
+  if (j < ld) {
     f.template operator()<1>(j);
   }
 }

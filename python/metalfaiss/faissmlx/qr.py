@@ -78,7 +78,7 @@ def _householder(A: mx.array) -> tuple[mx.array, mx.array]:
 
 
 def _reflector(column: mx.array, rows: mx.array, j: int) -> tuple[mx.array, mx.array]:
-    """v and the factor that make ``I - factor v v^T`` clear the column below row j; for a zero column the factor is 0."""
+    """v and the factor that make ``I - factor v v^T`` clear the column below row j. The factor of a zero column is 0."""
     tail = mx.where(rows >= j, column, 0.0)
     largest = mx.stop_gradient(mx.max(mx.abs(tail), axis=-2, keepdims=True))
     tail = tail / _or_one(largest)
@@ -141,8 +141,8 @@ def complete_basis(Q: mx.array, *, native: bool = True, stream: StreamOrDevice =
         stream: where to run.
 
     Returns:
-        Shape ``(..., m, m)``; its first ``k`` columns equal ``Q`` up to rounding. The others are not unique, so it has no
-        derivative.
+        Shape ``(..., m, m)``; its first ``k`` columns equal ``Q`` up to rounding. The others are not unique, so that
+        it has no derivative.
 
     Raises:
         ValueError: ``Q`` has fewer than 2 dimensions or more columns than rows, or ``native`` has no kernel for the
