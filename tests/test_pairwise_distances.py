@@ -13,8 +13,9 @@ from metalfaiss.pairwise import pairwise_distances
 Rng = np.random.Generator
 DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 METRICS = [METRIC_L2, METRIC_INNER_PRODUCT]
-# Every remainder of tiles (4, 2, 1 queries; blocks of 64 vectors), of vectors and of depth (512 columns).
+# Few vectors and many, every remainder of tiles and blocks, sums in one part and in several.
 SHAPES = [(1, 1, 1), (3, 5, 7), (5, 70, 33), (130, 300, 129), (2, 1, 513), (7, 9, 1025), (4, 257, 8), (6, 6, 2100)]
+SHAPES += [(16, 16, 3), (17, 49, 97), (390, 145, 96), (27, 33, 400)]
 
 
 def numpy64(x: mx.array) -> Any:

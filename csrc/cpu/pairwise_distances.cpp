@@ -19,8 +19,7 @@ void in_blocks(const PairwiseDistancesArgs& g, int64_t queries, int64_t vectors,
   const int64_t down = (g.q.rows + queries - 1) / queries, across = (g.b.rows + vectors - 1) / vectors;
   parallel_for(down * across, [&](int64_t t) {
     int64_t i = t % down * queries, j = t / down * vectors;
-    task(g, i, g.q.rows - i < queries ? g.q.rows - i : queries, j,
-         g.b.rows - j < vectors ? g.b.rows - j : vectors);
+    task(g, i, g.q.rows - i < queries ? g.q.rows - i : queries, j, g.b.rows - j < vectors ? g.b.rows - j : vectors);
   });
 }
 
@@ -32,7 +31,7 @@ void pairwise_distances(const PairwiseDistancesArgs& g) {
   } else if (g.q.rows < kPanelsFrom || g.b.rows < kPanelsFrom) {
     in_blocks(g, kRowsQueries, kRowsVectors, g.l2 ? distances_along_rows<true> : distances_along_rows<false>);
   } else {
-    in_blocks(g, kPanelQueries, kPanelVectorsB, g.l2 ? distances_on_panels<true> : distances_on_panels<false>);
+    in_blocks(g, kPanelQueries, kPanelVectors, g.l2 ? distances_on_panels<true> : distances_on_panels<false>);
   }
 }
 

@@ -1,5 +1,5 @@
-// Distances between two large sets: on register tiles, as a matrix product (gemm_tile.h), with a difference beside every
-// multiply-add.
+// Distances between two large sets: on register tiles, as a matrix product (gemm_tile.h), with a difference beside
+// every multiply-add.
 #pragma once
 
 #include "cpu/gemm_pack.h"
@@ -15,7 +15,7 @@ inline constexpr int64_t kPanelDepth = 96;
 
 // Of a task: queries, vectors and distances of one depth stay in an L2 cache of 512 KB.
 inline constexpr int64_t kPanelQueries = 384;
-inline constexpr int64_t kPanelVectorsB = 128;
+inline constexpr int64_t kPanelVectors = 128;
 
 // As tile_broadcasts, with one more register for the difference.
 constexpr int tile_queries(int nv) {

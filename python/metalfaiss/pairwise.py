@@ -29,7 +29,7 @@ def pairwise_distances(xq: ArrayLike, xb: ArrayLike, metric: int = METRIC_L2, *,
     """All squared L2 distances, or inner products, between the rows of ``xq`` and those of ``xb``.
 
     L2 sums squared differences: every distance is within 1e-5 relative of a float64 computation on the stored values
-    (up to 13000 columns), also far from the origin and for near duplicates; equal rows are at exactly 0. Inner products
+    (up to 6000 columns), also far from the origin and for near duplicates; equal rows are at exactly 0. Inner products
     are accumulated in float32: their error is relative to the product of the norms.
 
     Differentiable in both inputs, any number of times.
