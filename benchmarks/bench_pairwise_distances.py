@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import mlx.core as mx
 import numpy as np
-from harness import Benchmark
 
+from harness import Benchmark
 from metalfaiss.metrics import METRIC_INNER_PRODUCT
 from metalfaiss.pairwise import pairwise_distances
 

@@ -31,7 +31,7 @@ void pairwise_distances(const PairwiseDistancesArgs& g) {
   } else if (g.q.rows < kPanelsFrom || g.b.rows < kPanelsFrom) {
     in_blocks(g, kRowsQueries, kRowsVectors, g.l2 ? distances_along_rows<true> : distances_along_rows<false>);
   } else {
-    in_blocks(g, kPanelQueries, kPanelVectors, g.l2 ? distances_on_panels<true> : distances_on_panels<false>);
+    in_blocks(g, kPanelsQueries, kPanelsVectors, g.l2 ? distances_on_panels<true> : distances_on_panels<false>);
   }
 }
 

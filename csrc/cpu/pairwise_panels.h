@@ -14,8 +14,8 @@ namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
 inline constexpr int64_t kPanelDepth = 96;
 
 // Of a task: queries, vectors and distances of one depth stay in an L2 cache of 512 KB.
-inline constexpr int64_t kPanelQueries = 384;
-inline constexpr int64_t kPanelVectors = 128;
+inline constexpr int64_t kPanelsQueries = 384;
+inline constexpr int64_t kPanelsVectors = 128;
 
 // As tile_broadcasts, with one more register for the difference.
 constexpr int tile_queries(int nv) {
@@ -73,7 +73,7 @@ void panel_rows(const float* q, int64_t ldq, int64_t queries, int64_t n, const f
 // Distances of queries [i, i + queries) and vectors [j, j + vectors).
 template <bool L2>
 void distances_on_panels(const PairwiseDistancesArgs& g, int64_t i, int64_t queries, int64_t j, int64_t vectors) {
-  auto* q = static_cast<float*>(thread_scratch(Scratch::packed_a, sizeof(float) * kPanelQueries * kPanelDepth));
+  auto* q = static_cast<float*>(thread_scratch(Scratch::packed_a, sizeof(float) * kPanelsQueries * kPanelDepth));
   auto* panel = static_cast<float*>(thread_scratch(Scratch::packed_b, sizeof(float) * 2 * W * kPanelDepth));
   const int64_t d = g.q.cols, ldc = g.b.rows;
   for (int64_t p = 0; p < d; p += kPanelDepth) {
