@@ -20,6 +20,7 @@ constexpr int64_t kQueryBlockBytes = 192 << 10;
 constexpr int64_t kDirectBytes = 256 << 10;         // of rows handed out at a time
 constexpr int64_t kPackedQueriesBytes = 4 << 20;    // of a chunk
 constexpr int64_t kCandidateBytes = 6 << 20;        // of a chunk and worker
+constexpr int64_t kFewQueries = 64;                 // up to here the next block of rows stays in L2, too
 constexpr int kCenterRows = 33;
 
 int64_t least(int64_t a, int64_t b) {
@@ -182,25 +183,29 @@ void work_directly(Chunk& chunk, Candidates& candidates) {
   }
 }
 
-// Packed rows against the panels [first, last) of the queries.
+// Packed rows against the panels [first, last) of the queries. Meanwhile the first tile of every panel of rows fetches as
+// many rows from `soon`, where it is not null.
 void multiply_panels(const Chunk& chunk, Candidates& candidates, const PackedRows& rows, const QueryPanels& panels,
-                     int64_t first, int64_t last, float* partial) {
+                     int64_t first, int64_t last, const char* soon, float* partial) {
   const Search& s = chunk.search;
   int64_t d = s.database->cols, passes = divide_up(d, kDepth), depth = divide_up(d, passes);
+  int64_t element = size_of(s.database->type);
   for (int64_t j = 0; j < rows.count; j += kTileCols) {
     for (int64_t p = 0; p < d; p += depth) {
       float* out = partial;
       for (int64_t panel = first; panel < last; panel++) {
         int64_t begin = panels.begin(panel), m = panels.begin(panel + 1) - begin;
-        bool finished = p + depth >= d;
+        bool finished = p + depth >= d, fetch = soon && panel == first;
         Tile tile{chunk.packed_queries + begin * d + p * m,
                   rows.values + j * d + p * kTileCols,
                   least(depth, d - p),
                   p == 0 ? rows.start + j : out,
                   p == 0 ? 0 : kTileCols,
                   finished ? candidates.thresholds() + begin : nullptr,
-                  out};
-        if (multiply_tile_of<kTileRows>(m)(tile) && finished) {
+                  out,
+                  fetch ? soon + (j * d + p * kTileCols) * element : nullptr,
+                  kTileCols * element};
+        if (multiply_tile_of<kTileRows>(m, fetch)(tile) && finished) {
           collect(s, candidates, rows, j, begin, m, out);
         }
         out += passes > 1 ? kTileRows * kTileCols : 0;
@@ -223,10 +228,9 @@ void score_special_rows(const Search& s, Candidates& candidates, const PackedRow
   }
 }
 
-void set_slacks(const Search& s, Candidates& candidates, float max_norm2) {
+void set_slacks(const Search& s, Candidates& candidates, double row_norm) {
   int64_t d = s.database->cols;
   PanelErrors error(d);
-  double row_norm = __builtin_sqrt(max_norm2 + d * kTiny);
   for (int64_t q = 0; q < s.num_queries; q++) {
     double norm = s.queries[q].norm, both = 2 * norm * row_norm, below = both < norm * norm ? both : norm * norm;
     candidates.refresh(q);
@@ -246,12 +250,20 @@ void work_on_panels(Chunk& chunk, Candidates& candidates) {
   Arena arena(Scratch::tile, Arena::padded<float>(tiles) + Arena::padded<float>(kTileCols * d));
   auto* partial = arena.take<float>(tiles);
   auto* scratch = arena.take<float>(kTileCols * d);
-  for (int64_t i; (i = __atomic_fetch_add(&chunk.next_block, 1, __ATOMIC_RELAXED)) * step < rows;) {
+  // The next block is claimed early, so that it can be fetched while this one is multiplied.
+  auto claim = [&] { return __atomic_fetch_add(&chunk.next_block, 1, __ATOMIC_RELAXED); };
+  const Matrix& b = *s.database;
+  bool contiguous = b.col_stride == 1 && b.row_stride == d;
+  for (int64_t i = claim(), next = claim(); i * step < rows; i = next, next = claim()) {
     int64_t count = least(step, rows - i * step);
+    const char* soon = contiguous && (next + 1) * step <= rows
+                           ? static_cast<const char*>(b.data) + next * step * d * size_of(b.type)
+                           : nullptr;
     pack_rows(s, chunk.center, i * step, count, &packed, scratch);
-    set_slacks(s, candidates, packed.max_norm2);
+    set_slacks(s, candidates, packed.max_norm);
     for (int64_t panel = 0; panel < panels.count; panel += panels_per_block) {
-      multiply_panels(chunk, candidates, packed, panels, panel, least(panel + panels_per_block, panels.count), partial);
+      multiply_panels(chunk, candidates, packed, panels, panel, least(panel + panels_per_block, panels.count),
+                      panel == 0 ? soon : nullptr, partial);
     }
     score_special_rows(s, candidates, packed, scratch);
     if (chunk.any_exact) {
@@ -305,9 +317,9 @@ int64_t capacity_for(const KnnArgs& args) {
 }
 
 // Queries [first, first + n) of the search.
-void search_chunk(const KnnArgs& args, int64_t first, int64_t n) {
+void search_chunk(const KnnArgs& args, int64_t first, int64_t n, int64_t threads) {
   const Matrix& b = args.database;
-  int64_t d = b.cols, threads = num_threads();
+  int64_t d = b.cols;
   const float* values = static_cast<const float*>(args.queries.data) + first * d;
   bool direct = n <= kDirectQueries || d > kLongest;
   Arena arena(Scratch::packed_a, Arena::padded<Query>(n) + 2 * Arena::padded<float>(n) + Arena::padded<float>(n * d) +
@@ -342,7 +354,8 @@ void search_chunk(const KnnArgs& args, int64_t first, int64_t n) {
         pack_query_panel(chunk.search, chunk.center, panels, panel, packed);
       }
     });
-    chunk.rows_per_block = least(64, most(1, kPackedRowsBytes / (d * 4 * kTileCols))) * kTileCols;
+    int64_t bytes = n <= kFewQueries ? kPackedRowsBytes / 2 : kPackedRowsBytes;
+    chunk.rows_per_block = least(64, most(1, bytes / (d * 4 * kTileCols))) * kTileCols;
   }
   int64_t num_workers = least(threads, divide_up(b.rows, chunk.rows_per_block));
   size_t bytes = Arena::padded<char>(Candidates::bytes(n, chunk.search.capacity));
@@ -387,10 +400,10 @@ void knn(const KnnArgs& args) {
   if (blocks < 4 * threads && n >= 4 * threads * kTileRows) {
     chunk = least(chunk, divide_up(n, 2 * threads * kTileRows) * kTileRows);
     return parallel_for(divide_up(n, chunk),
-                        [&](int64_t i) { search_chunk(args, i * chunk, least(chunk, n - i * chunk)); });
+                        [&](int64_t i) { search_chunk(args, i * chunk, least(chunk, n - i * chunk), 1); });
   }
   for (int64_t first = 0; first < n; first += chunk) {
-    search_chunk(args, first, least(chunk, n - first));
+    search_chunk(args, first, least(chunk, n - first), threads);
   }
 }
 

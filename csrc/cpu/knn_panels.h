@@ -31,19 +31,21 @@ struct PanelErrors {
 struct PackedRows {
   float* values;    // [panel][d][kTileCols]
   float* start;     // what a tile starts at; +inf where there is no row or it takes no part in the fast pass
-  float* norm2;     // |b|^2
+  float* norm;      // |b|, rounded up
+  float* above;     // what a tile value of the row may lie below t, without the part that depends on the query
   int32_t* special; // rows too large for float32 arithmetic,
   double* special_norm;  // and their norms
   int64_t first, count, num_special;
-  float max_norm2;
+  float max_norm;
 
-  static size_t bytes(int64_t rows, int64_t d) { return rows * (d * 4 + 20) + 64; }
+  static size_t bytes(int64_t rows, int64_t d) { return rows * (d * 4 + 24) + 64; }
 
   void attach(char* storage, int64_t rows, int64_t d) {
     values = reinterpret_cast<float*>(storage);
     start = values + rows * d;
-    norm2 = start + rows;
-    special_norm = reinterpret_cast<double*>(norm2 + rows);
+    norm = start + rows;
+    above = norm + rows;
+    special_norm = reinterpret_cast<double*>(above + rows);
     special = reinterpret_cast<int32_t*>(special_norm + rows);
   }
 };
@@ -81,9 +83,15 @@ METALFAISS_INLINE void pack_panel(const float* const* rows, const float* center,
   }
 }
 
-METALFAISS_INLINE float tile_start(bool inner_product, const PanelErrors& error, int64_t d, double norm2) {
-  double bias = inner_product ? error.g * __builtin_sqrt(norm2 + d * kTiny) : (error.g + error.h) * norm2;
-  return round_down((inner_product ? 0 : norm2) - bias - (2 * d + 64) * kTiny);
+// What the fast pass needs of row j beside its values.
+METALFAISS_INLINE void describe_row(const Search& s, const PanelErrors& error, double norm2, PackedRows* out, int64_t j) {
+  int64_t d = s.database->cols;
+  double tiny = (2 * d + 64) * kTiny, norm = __builtin_sqrt(norm2 + d * kTiny);
+  double bias = s.inner_product ? error.g * norm : (error.g + error.h) * norm2;
+  out->start[j] = round_down((s.inner_product ? 0 : norm2) - bias - tiny);
+  out->norm[j] = round_up(norm);
+  out->above[j] = round_up((s.inner_product ? bias : error.h * norm2) + bias + 4 * tiny);
+  out->max_norm = out->norm[j] > out->max_norm ? out->norm[j] : out->max_norm;
 }
 
 // Packs rows [first, first + count). `scratch` holds kTileCols * d floats.
@@ -95,14 +103,14 @@ inline void pack_rows(const Search& s, const float* center, int64_t first, int64
   out->first = first;
   out->count = count;
   out->num_special = 0;
-  out->max_norm2 = 0;
+  out->max_norm = 0;
   for (int64_t j = 0; j < count; j += kTileCols) {
     const float* rows[kTileCols];
     for (int i = 0; i < kTileCols; i++) {
       int64_t row = j + i < count ? j + i : count - 1;
       rows[i] = float_row(b, first + row, scratch + i * d);
     }
-    float* norm2 = out->norm2 + j;
+    float norm2[kTileCols];
     if (s.inner_product) {
       pack_panel<false>(rows, nullptr, d, out->values + j * d, norm2);
     } else {
@@ -110,10 +118,16 @@ inline void pack_rows(const Search& s, const float* center, int64_t first, int64
     }
     for (int i = 0; i < kTileCols; i++) {
       bool fast = norm2[i] <= static_cast<float>(kLargest);
-      out->start[j + i] = j + i < count && fast ? tile_start(s.inner_product, error, d, norm2[i]) : __builtin_inff();
       if (fast) {
-        out->max_norm2 = norm2[i] > out->max_norm2 ? norm2[i] : out->max_norm2;
-      } else if (j + i < count) {
+        describe_row(s, error, norm2[i], out, j + i);
+      }
+      if (!fast || j + i >= count) {
+        out->start[j + i] = __builtin_inff();
+      }
+      if (fast) {
+        continue;
+      }
+      if (j + i < count) {
         double square = s.inner_product ? exact_sum<true>(rows[i], rows[i], d) : exact_sum<false>(rows[i], center, d);
         if (square < __builtin_inf()) {  // else it holds a NaN or an infinity, and is nobody's neighbour
           out->special_norm[out->num_special] = __builtin_sqrt(square);
@@ -132,25 +146,37 @@ struct Tile {
   int64_t init_stride;
   const float* threshold;  // of each query; null where the tile is not finished
   float* out;              // [rows of the tile][kTileCols]
+  const char* soon;        // memory to fetch meanwhile, or null: a line for each of the `depth` steps,
+  int64_t soon_step;       // so many bytes apart
 };
 
 // Returns whether a value is at most its query's threshold; writes the tile only then, or where it is not finished.
-template <int M>
+template <int M, bool kFetch>
 bool multiply_tile(const Tile& t) {
   vf sum[M][kTileVectors];
+#pragma GCC unroll 16
   for (int i = 0; i < M; i++) {
+#pragma GCC unroll 4
     for (int j = 0; j < kTileVectors; j++) {
       sum[i][j] = load(t.init + i * t.init_stride + j * W);
     }
   }
   const float *q = t.queries, *b = t.rows;
+  const char* soon = t.soon;
   for (int64_t p = 0; p < t.depth; p++, q += M, b += kTileCols) {
+    if constexpr (kFetch) {
+      __builtin_prefetch(soon, 0, 2);
+      soon += t.soon_step;
+    }
     vf row[kTileVectors];
+#pragma GCC unroll 4
     for (int j = 0; j < kTileVectors; j++) {
       row[j] = load(b + j * W);
     }
+#pragma GCC unroll 16
     for (int i = 0; i < M; i++) {
       vf x = broadcast(q[i]);
+#pragma GCC unroll 4
       for (int j = 0; j < kTileVectors; j++) {
         sum[i][j] = fma(x, row[j], sum[i][j]);
       }
@@ -158,8 +184,10 @@ bool multiply_tile(const Tile& t) {
   }
   if (t.threshold) {
     vi near{};
+#pragma GCC unroll 16
     for (int i = 0; i < M; i++) {
       vf threshold = broadcast(t.threshold[i]);
+#pragma GCC unroll 4
       for (int j = 0; j < kTileVectors; j++) {
         near |= sum[i][j] <= threshold;
       }
@@ -168,7 +196,9 @@ bool multiply_tile(const Tile& t) {
       return false;
     }
   }
+#pragma GCC unroll 16
   for (int i = 0; i < M; i++) {
+#pragma GCC unroll 4
     for (int j = 0; j < kTileVectors; j++) {
       store(t.out + i * kTileCols + j * W, sum[i][j]);
     }
@@ -179,12 +209,13 @@ bool multiply_tile(const Tile& t) {
 using MultiplyTile = bool (*)(const Tile&);
 
 template <int M>
-MultiplyTile multiply_tile_of(int64_t rows) {
+MultiplyTile multiply_tile_of(int64_t rows, bool fetch) {
   if constexpr (M > 1) {
-    return rows == M ? multiply_tile<M> : multiply_tile_of<M - 1>(rows);
-  } else {
-    return multiply_tile<1>;
+    if (rows < M) {
+      return multiply_tile_of<M - 1>(rows, fetch);
+    }
   }
+  return fetch ? multiply_tile<M, true> : multiply_tile<M, false>;
 }
 
 // How queries are split into panels: as evenly as can be, so that none is nearly empty.
@@ -211,26 +242,41 @@ inline void pack_query_panel(const Search& s, const float* center, const QueryPa
   }
 }
 
+// The part of the error bounds that depends on the query.
+struct QueryErrors {
+  float squared;  // g |q|^2
+  float cross;    // 2 g |q|, times |b|
+  QueryErrors(const Search& s, const PanelErrors& error, double norm)
+      : squared(s.inner_product ? 0 : round_up(error.g * norm * norm)),
+        cross(s.inner_product ? 0 : round_up(2 * error.g * norm)) {}
+};
+
+METALFAISS_INLINE float widen_by(float x) {  // more than the roundings of a short float32 expression
+  return __builtin_fabsf(x) * 0x1p-21f;
+}
+
 // Inserts what passed in a tile, with the error bounds of each pair.
 inline __attribute__((noinline)) void collect(const Search& s, Candidates& candidates, const PackedRows& rows,
                                                int64_t panel_row, int64_t first_query, int64_t m, const float* tile) {
   PanelErrors error(s.database->cols);
-  double tiny = (2 * s.database->cols + 64) * kTiny;
+  const float tiny = round_up((2 * s.database->cols + 64) * kTiny);
   for (int64_t i = 0; i < m; i++) {
     int64_t query = first_query + i;
-    double norm = s.queries[query].norm;
+    const vf threshold = broadcast(candidates.thresholds()[query]);
+    uint32_t left = 0;
     for (int j = 0; j < kTileVectors; j++) {
-      vf values = load(tile + i * kTileCols + j * W);
-      for (uint32_t left = bits(values <= broadcast(candidates.thresholds()[query])); left; left &= left - 1) {
-        int lane = j * W + __builtin_ctz(left);
-        double value = tile[i * kTileCols + lane], norm2 = rows.norm2[panel_row + lane];
-        double row_norm = __builtin_sqrt(norm2 + s.database->cols * kTiny), cross = 2 * error.g * norm * row_norm;
-        double below = error.g * norm * norm;
-        below = s.inner_product ? 0 : below < cross ? below : cross;
-        double above = s.inner_product ? 2 * error.g * row_norm : (2 * error.h + error.g) * norm2 + cross;
-        candidates.insert(query, rows.first + panel_row + lane, round_down(value - below - tiny),
-                          round_up(value + above + 2 * tiny));
-      }
+      left |= bits(load(tile + i * kTileCols + j * W) <= threshold) << (j * W);
+    }
+    if (left == 0) {
+      continue;
+    }
+    QueryErrors errors(s, error, s.queries[query].norm);
+    for (; left; left &= left - 1) {
+      int64_t lane = __builtin_ctz(left), row = panel_row + lane;
+      float value = tile[i * kTileCols + lane], cross = errors.cross * rows.norm[row];
+      float lower = value - (errors.squared < cross ? errors.squared : cross);
+      float upper = value + (rows.above[row] + cross);
+      candidates.insert(query, rows.first + row, lower - widen_by(lower) - tiny, upper + widen_by(upper) + tiny);
     }
   }
 }
