@@ -8,7 +8,7 @@ every entry owns its function, so a trace lives exactly as long as its entry.
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from functools import partial, wraps
+from functools import wraps
 from typing import Any, NamedTuple
 
 import mlx.core as mx
@@ -42,7 +42,7 @@ class CompiledCache(threading.local):
         self.clear()
 
     def __call__(self, fn: Callable[..., Any], *arrays: mx.array, shapeless: bool = False, **settings: Any) -> Any:
-        """Calls the compiled form of ``partial(fn, **settings)`` with ``arrays``.
+        """Calls the compiled form of ``fn``, settings bound, with ``arrays``.
 
         Args:
             fn (callable): a pure function of arrays and settings.
@@ -70,7 +70,7 @@ class CompiledCache(threading.local):
         entry = self._entries.get(key)
         if entry is None:
             self._misses += 1
-            entry = self._entries[key] = mx.compile(partial(fn, **settings), shapeless=shapeless)
+            entry = self._entries[key] = mx.compile(lambda *arrays: fn(*arrays, **settings), shapeless=shapeless)
             if len(self._entries) > self._maxsize:
                 self._entries.popitem(last=False)
         else:

@@ -62,31 +62,33 @@ def _householder(A: mx.array) -> tuple[mx.array, mx.array]:
     # scale, so neither does its derivative.
     scale = _or_one(mx.stop_gradient(mx.max(mx.abs(A), axis=-2, keepdims=True)))
     work = A / scale
-    rows = mx.arange(m)[:, None]
+    # Masks as arrays, not as numbers: a compiled kernel has its numbers built in, and each column would be another one.
+    rows, columns = mx.arange(m)[:, None], mx.arange(k)
+    below, diagonal = rows >= columns, rows == columns
     reflectors = []
     for j in range(k):
-        v, factor = _reflector(work[..., j : j + 1], rows, j)
+        v, factor = _reflector(work[..., j : j + 1], below[:, j : j + 1], diagonal[:, j : j + 1], j)
         work = work - v @ (factor * (v.swapaxes(-1, -2) @ work))
         reflectors.append((v, factor))
     q = mx.broadcast_to(mx.eye(m, k), (*batch, m, k))
     for v, factor in reversed(reflectors):
         q = q - v @ (factor * (v.swapaxes(-1, -2) @ q))
     r = mx.triu(work[..., :k, :])
-    diagonal = mx.stop_gradient(mx.sum(r[..., :k] * mx.eye(k), axis=-1, keepdims=True))
-    sign = mx.where(diagonal < 0, -1.0, 1.0)
+    pivots = mx.stop_gradient(mx.sum(r[..., :k] * mx.eye(k), axis=-1, keepdims=True))
+    sign = mx.where(pivots < 0, -1.0, 1.0)
     return q * sign.swapaxes(-1, -2), r * sign * scale
 
 
-def _reflector(column: mx.array, rows: mx.array, j: int) -> tuple[mx.array, mx.array]:
+def _reflector(column: mx.array, below: mx.array, diagonal: mx.array, j: int) -> tuple[mx.array, mx.array]:
     """v and the factor that make ``I - factor v v^T`` clear the column below row j. The factor of a zero column is 0."""
-    tail = mx.where(rows >= j, column, 0.0)
+    tail = mx.where(below, column, 0.0)
     largest = mx.stop_gradient(mx.max(mx.abs(tail), axis=-2, keepdims=True))
     tail = tail / _or_one(largest)
     squares = mx.sum(mx.square(tail), axis=-2, keepdims=True)
     zero = squares == 0
     norm = mx.sqrt(mx.where(zero, 1.0, squares))  # the derivative of sqrt at 0 is infinite
     head = tail[..., j : j + 1, :]
-    v = tail + mx.where(rows == j, mx.where(head < 0, -norm, norm), 0.0)
+    v = tail + mx.where(diagonal, mx.where(head < 0, -norm, norm), 0.0)
     return v, mx.where(zero, 0.0, 2.0 / mx.sum(mx.square(v), axis=-2, keepdims=True))
 
 
