@@ -31,8 +31,18 @@ def knn(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]: ...
 @overload
 def knn(
-    xq: mx.array | NDArray[Any],
+    xq: mx.array,
     xb: mx.array | NDArray[Any],
+    k: int,
+    metric: int = METRIC_L2,
+    metric_arg: float = 0.0,
+    *,
+    stream: mx.Stream | mx.Device | None = None,
+) -> tuple[mx.array, mx.array]: ...
+@overload
+def knn(
+    xq: NDArray[Any],
+    xb: mx.array,
     k: int,
     metric: int = METRIC_L2,
     metric_arg: float = 0.0,
