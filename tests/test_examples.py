@@ -45,3 +45,11 @@ def test_semantic_search_names_the_missing_package() -> None:
     done = run("-c", without, str(EXAMPLES / "semantic_search.py"))
     assert done.returncode == 1
     assert 'pip install "metalfaiss[examples]"' in done.stderr
+
+
+def test_flat_index() -> None:
+    done = run(str(EXAMPLES / "flat_index.py"))
+    assert done.returncode == 0, done.stderr
+    assert "nearest: [0 1 2 3 4]" in done.stdout
+    first, last = (float(line.split(": ")[1]) for line in done.stdout.splitlines() if line.startswith("distortion"))
+    assert last < 0.9 * first

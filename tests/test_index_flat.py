@@ -411,7 +411,7 @@ def raises(error: type[Exception], message: str, call: Callable[[], object]) -> 
 
 def test_constructor_errors() -> None:
     raises(ValueError, "[IndexFlatL2] d must be at least 1. Received 0.", lambda: IndexFlatL2(0))
-    raises(TypeError, "[IndexFlatIP] d must be an integer. Received float.", lambda: IndexFlatIP(2.0))  # type: ignore[arg-type]
+    raises(TypeError, "[IndexFlatIP] d must be an int. Received 2.0 of type float.", lambda: IndexFlatIP(2.0))  # type: ignore[arg-type]
     raises(
         ValueError,
         "[IndexFlat] metric must be METRIC_L2 (1) or METRIC_INNER_PRODUCT (0). Received 2.",
@@ -457,7 +457,7 @@ def test_k_errors(method: str) -> None:
     raises(ValueError, f"{op} k must be at least 1. Received 0.", lambda: search(normal(2, 4), 0))
     raises(ValueError, f"{op} k must be at least 1. Received -1.", lambda: search(mx.array(normal(2, 4)), -1))
     raises(ValueError, f"{op} k must be at most 2147483647. Received {2**31}.", lambda: search(normal(2, 4), 2**31))
-    raises(TypeError, f"{op} k must be an integer. Received float.", lambda: search(normal(2, 4), 1.0))
+    raises(TypeError, f"{op} k must be an int. Received 1.0 of type float.", lambda: search(normal(2, 4), 1.0))
     assert search(normal(2, 4), np.int32(2)) is not None
 
 
@@ -496,7 +496,7 @@ def test_reconstruct_errors() -> None:
     op = "[IndexFlatL2.reconstruct"
     raises(ValueError, f"{op}] key must be at most 8. Received 9.", lambda: index.reconstruct(9))
     raises(ValueError, f"{op}] key must be at least 0. Received -1.", lambda: index.reconstruct(-1))
-    raises(TypeError, f"{op}] key must be an integer. Received str.", lambda: index.reconstruct("1"))
+    raises(TypeError, f"{op}] key must be an int. Received '1' of type str.", lambda: index.reconstruct("1"))
     raises(ValueError, f"{op}] x must have shape (4,). Received (3,).", lambda: index.reconstruct(1, np.zeros(3, "f4")))
     raises(ValueError, f"{op}_n] n0 must be at most 9. Received 10.", lambda: index.reconstruct_n(10))
     raises(ValueError, f"{op}_n] ni must be at most 4. Received 5.", lambda: index.reconstruct_n(5, 5))

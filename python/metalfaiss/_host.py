@@ -5,7 +5,6 @@ Every host conversion and every forced evaluation of the index classes is in thi
 
 from __future__ import annotations
 
-from operator import index
 from typing import Any, TypeAlias
 
 import mlx.core as mx
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metalfaiss import _core
+from metalfaiss._edge import Stream, require_int
 
 __all__ = [
     "Array",
@@ -29,7 +29,6 @@ __all__ = [
 ]
 
 Array: TypeAlias = mx.array | NDArray[Any]
-Stream: TypeAlias = mx.Stream | mx.Device | None
 
 _LARGEST = 2**31 - 1  # of a dimension in MLX
 
@@ -41,10 +40,7 @@ def integer(op: str, name: str, value: object, at_least: int, at_most: int = _LA
         TypeError: it is not an integer.
         ValueError: it is out of range.
     """
-    try:
-        number = index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"[{op}] {name} must be an integer. Received {type(value).__name__}.") from None
+    number = require_int(op, name, value)
     if number < at_least:
         raise ValueError(f"[{op}] {name} must be at least {at_least}. Received {number}.")
     if number > at_most:

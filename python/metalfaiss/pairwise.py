@@ -19,11 +19,11 @@ def pairwise_distances(
 ) -> npt.NDArray[np.float32]: ...
 @overload
 def pairwise_distances(
-    xq: mx.array | npt.NDArray[Any],
-    xb: mx.array | npt.NDArray[Any],
-    metric: int = METRIC_L2,
-    *,
-    stream: Stream = None,
+    xq: mx.array, xb: mx.array | npt.NDArray[Any], metric: int = METRIC_L2, *, stream: Stream = None
+) -> mx.array: ...
+@overload
+def pairwise_distances(
+    xq: npt.NDArray[Any], xb: mx.array, metric: int = METRIC_L2, *, stream: Stream = None
 ) -> mx.array: ...
 def pairwise_distances(xq: ArrayLike, xb: ArrayLike, metric: int = METRIC_L2, *, stream: Stream = None) -> Any:
     """All squared L2 distances, or inner products, between the rows of ``xq`` and those of ``xb``.
