@@ -22,7 +22,8 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="the backend is a 
 
 
 def python(code: str, *args: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
+    folders = [str(path) if path else "", os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, folders))}
     command = [sys.executable, *args, "-c", textwrap.dedent(code)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
 
