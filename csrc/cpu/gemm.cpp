@@ -1,5 +1,6 @@
 #include "cpu/gemm.h"
 
+#include "cpu/accelerate.h"
 #include "cpu/gemm_block.h"
 #include "cpu/gemm_product.h"
 #include "cpu/parallel.h"
@@ -84,9 +85,11 @@ void multiply_rows(const Matrix& a, const Matrix& b, const Output& out) {
 // The sums of rows [p0, p1) and of the columns of x, all of them.
 void at_b_rows(const Matrix& x, const Matrix& b, int64_t p0, int64_t p1, float* z) {
   int64_t k = b.cols;
+  // With few columns of b memory is the limit, and a block small enough to be fetched in order pays.
+  int64_t depth = k < 64 ? at_most(at_least(kBlockFloats / x.cols, 32), kDepth) : kDepth;
   int64_t width = at_least(kBlockFloats / kDepth / kColumns * kColumns, kColumns);
-  for (int64_t p = p0; p < p1; p += kDepth) {
-    int64_t m = at_most(kDepth, p1 - p);
+  for (int64_t p = p0; p < p1; p += depth) {
+    int64_t m = at_most(depth, p1 - p);
     Matrix rows = block_of(b, p, m, 0, k);
     const float* right = static_cast<const float*>(rows.data);
     int64_t ldb = rows.row_stride;
@@ -99,8 +102,7 @@ void at_b_rows(const Matrix& x, const Matrix& b, int64_t p0, int64_t p1, float* 
     if (has_float_rows(x)) {
       Matrix block = block_of(x, p, m, 0, x.cols);
       float* panel = scratch_floats(Scratch::packed_a, m * kColumns);
-      block_at_b(static_cast<const float*>(block.data), block.row_stride, m, x.cols, right, ldb, k, z, p > p0, panel,
-                 m * block.row_stride);
+      block_at_b(static_cast<const float*>(block.data), block.row_stride, m, x.cols, right, ldb, k, z, p > p0, panel);
       continue;
     }
     for (int64_t i = 0; i < x.cols; i += width) {
@@ -155,6 +157,11 @@ void multiply(const Matrix& a, const Matrix& b, const Output& out) {
   if (a.cols == 0) {
     return fill_zero(out, a.rows, b.cols);
   }
+#if defined(__APPLE__)
+  if (multiply_by_accelerate(a, b, out)) {
+    return;
+  }
+#endif
   bool by_columns = a.row_stride == 1 && a.col_stride != 1 && a.rows > 1;
   for (int64_t j = 0; j < b.cols; j += kColumnBlock) {
     Matrix right = block_of(b, 0, b.rows, j, at_most(kColumnBlock, b.cols - j));

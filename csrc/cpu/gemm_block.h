@@ -67,38 +67,45 @@ inline void block_av(const float* a, int64_t lda, int64_t rows, int64_t n, const
 
 // ---------------------------------------------------------------- a^T b
 
-inline constexpr int kColumns = 2 * W;  // of a, in one tile of a^T b
+inline constexpr int kColumns = 2 * W;               // of a, in one tile of a^T b
+inline constexpr int64_t kFetchFloats = 40 * 1024;  // of a block that waits in L2 for its turn
 
 // Floats of the sums of a^T b for n columns of a and k of b: [panel of kColumns columns of a][column of b][kColumns].
 constexpr int64_t sums_size(int64_t n, int64_t k) {
   return (n + kColumns - 1) / kColumns * kColumns * k;
 }
 
+// What a panel's first tile fetches for the panels after it.
+struct Fetch {
+  const float* from;
+  int64_t step;
+};
+
 template <From from, int MR = tile_broadcasts(2)>
 METALFAISS_INLINE void at_b_tile_of(int cols, const float* a, int64_t lda, int64_t m, const float* b, int64_t ldb,
-                                    float* z, bool accumulate, float* panel, int64_t ahead) {
+                                    float* z, bool accumulate, float* panel, Fetch fetch) {
   if (cols == MR) {
-    at_b_tile<MR, 2, from>(a, lda, m, b, ldb, z, accumulate, panel, ahead);
+    at_b_tile<MR, 2, from>(a, lda, m, b, ldb, z, accumulate, panel, fetch.from, fetch.step);
   } else if constexpr (MR > 1) {
-    at_b_tile_of<from, MR - 1>(cols, a, lda, m, b, ldb, z, accumulate, panel, ahead);
+    at_b_tile_of<from, MR - 1>(cols, a, lda, m, b, ldb, z, accumulate, panel, fetch);
   }
 }
 
 // The sums of one panel of columns. Columns of b are dealt out evenly: seven are four and three, not six and one.
 // `panel` holds the columns already (a is it), or room for m x kColumns where they are copied on the way.
 inline void at_b_panel(const float* a, int64_t lda, int64_t m, const float* b, int64_t ldb, int64_t k, float* z,
-                       bool accumulate, float* panel, int64_t ahead) {
+                       bool accumulate, float* panel, Fetch fetch) {
   int64_t groups = (k + tile_broadcasts(2) - 1) / tile_broadcasts(2);
   for (int64_t j = 0; groups > 0; groups--) {
     int cols = static_cast<int>((k - j + groups - 1) / groups);
     const float* right = b + j;
     float* sums = z + j * kColumns;
     if (a == panel) {
-      at_b_tile_of<From::panel>(cols, a, lda, m, right, ldb, sums, accumulate, nullptr, 0);
+      at_b_tile_of<From::panel>(cols, a, lda, m, right, ldb, sums, accumulate, nullptr, {});
     } else if (groups == 1) {
-      at_b_tile_of<From::memory>(cols, a, lda, m, right, ldb, sums, accumulate, nullptr, ahead);
+      at_b_tile_of<From::memory>(cols, a, lda, m, right, ldb, sums, accumulate, nullptr, fetch);
     } else {
-      at_b_tile_of<From::memory_to_panel>(cols, a, lda, m, right, ldb, sums, accumulate, panel, ahead);
+      at_b_tile_of<From::memory_to_panel>(cols, a, lda, m, right, ldb, sums, accumulate, panel, fetch);
       a = panel;
       lda = kColumns;
     }
@@ -106,18 +113,21 @@ inline void at_b_panel(const float* a, int64_t lda, int64_t m, const float* b, i
   }
 }
 
-// z (+)= the sums of a^T b for row-major a (m x n) and b (m x k). `panel` is scratch of m x kColumns floats. While one
-// panel is multiplied the next one is fetched, and during the last the first one of the block that lies `next` floats
-// behind a.
+// z (+)= the sums of a^T b for row-major a (m x n) and b (m x k). `panel` is scratch of m x kColumns floats. The block of
+// a's next m rows is fetched on the way, in the order in which it lies in memory, if both blocks fit the cache
+// together. Otherwise the next panel is: its rows are far apart, which memory likes less.
 inline void block_at_b(const float* a, int64_t lda, int64_t m, int64_t n, const float* b, int64_t ldb, int64_t k,
-                       float* z, bool accumulate, float* panel, int64_t next) {
+                       float* z, bool accumulate, float* panel) {
+  bool in_order = lda == n && m * n <= kFetchFloats;
   for (int64_t i = 0; i < n; i += kColumns) {
     if (n - i >= kColumns) {
-      int64_t ahead = n - i >= 2 * kColumns ? kColumns : next - i;
-      at_b_panel(a + i, lda, m, b, ldb, k, z + i * k, accumulate, panel, ahead);
+      Fetch fetch = in_order                ? Fetch{a + m * lda + i * m, kColumns}
+                    : n - i >= 2 * kColumns ? Fetch{a + i + kColumns, lda}
+                                            : Fetch{a + m * lda, lda};
+      at_b_panel(a + i, lda, m, b, ldb, k, z + i * k, accumulate, panel, fetch);
     } else {
       copy_panel({a + i, Float::f32, m, n - i, lda, 1}, 2, panel);
-      at_b_panel(panel, kColumns, m, b, ldb, k, z + i * k, accumulate, panel, 0);
+      at_b_panel(panel, kColumns, m, b, ldb, k, z + i * k, accumulate, panel, {});
     }
   }
 }
@@ -127,7 +137,7 @@ inline void block_at_b_packed(const float* panels, int64_t m, int64_t n, const f
                               float* z, bool accumulate) {
   for (int64_t i = 0; i < n; i += kColumns) {
     float* panel = const_cast<float*>(panels + i * m);  // read only
-    at_b_panel(panel, kColumns, m, b, ldb, k, z + i * k, accumulate, panel, 0);
+    at_b_panel(panel, kColumns, m, b, ldb, k, z + i * k, accumulate, panel, {});
   }
 }
 

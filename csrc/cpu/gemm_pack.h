@@ -33,7 +33,7 @@ METALFAISS_INLINE void with_data(const Matrix& m, F f) {
 }
 
 METALFAISS_INLINE int lanes_left(int64_t left) {
-  return left < W ? static_cast<int>(left) : W;
+  return left < 0 ? 0 : left < W ? static_cast<int>(left) : W;
 }
 
 inline Matrix block_of(const Matrix& m, int64_t i, int64_t rows, int64_t j, int64_t cols) {

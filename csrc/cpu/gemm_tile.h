@@ -134,11 +134,12 @@ __attribute__((noinline)) void av_tile(const float* a, int64_t lda, int64_t n, c
 enum class From { panel, memory, memory_to_panel };
 
 // z (+)= b^T a for MR columns of row-major b and NV vectors of columns of row-major a, both of m rows. Row j of z
-// belongs to column j of b. From memory it fetches `ahead` floats ahead of a, and memory_to_panel leaves a packed copy
-// in `panel`.
+// belongs to column j of b. From memory it fetches, at every step, what later tiles need: kColumns floats at `fetch`,
+// which moves on by fetch_step. memory_to_panel leaves a packed copy in `panel`.
 template <int MR, int NV, From from>
 __attribute__((noinline)) void at_b_tile(const float* a, int64_t lda, int64_t m, const float* b, int64_t ldb, float* z,
-                                         bool accumulate, float* panel, int64_t ahead) {
+                                         bool accumulate, float* panel, const float* fetch,
+                                         int64_t fetch_step) {
   Tile<MR, NV> tile;
   tile.zero();
   for (int64_t p = 0; p < m; p++) {
@@ -147,8 +148,9 @@ __attribute__((noinline)) void at_b_tile(const float* a, int64_t lda, int64_t m,
     if constexpr (from != From::panel) {
 #pragma GCC unroll 4
       for (int line = 0; line < NV * W; line += kLineFloats) {
-        __builtin_prefetch(a + ahead + line);
+        __builtin_prefetch(fetch + line);
       }
+      fetch += fetch_step;
     }
     if constexpr (from == From::memory_to_panel) {
 #pragma GCC unroll 4

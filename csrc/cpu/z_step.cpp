@@ -30,7 +30,7 @@ void z_rows(const Matrix& a, const float* panels, int64_t k, int64_t i0, int64_t
     for (int64_t p = 0; p < n; p += kDepth) {
       block_av(from + p, lda, m, at_most(kDepth, n - p), panels, n, p, k, av, k, p > 0, in_place);
     }
-    block_at_b(from, lda, m, n, av, k, k, z, i > i0, panel, 0);
+    block_at_b(from, lda, m, n, av, k, k, z, i > i0, panel);
   }
 }
 
