@@ -333,7 +333,7 @@ def test_shapeless_compile_broadcasts_batches(rng: np.random.Generator) -> None:
             "gemm_av",
             (512, 256),
             (128, 32),
-            r"\[gemm_av\] V must have 256 rows to match A \(512, 256\)\. Rec.* \(128, 32\)",
+            r"\[gemm_av\] V must have 256 rows to match A \(512, 256\)\. Rec.*\(128",
         ),
         ("gemm_at_b", (5, 4), (4, 2), r"\[gemm_at_b\] B must have 5 rows to match A \(5, 4\)\. Received \(4, 2\)"),
         ("z_step", (5, 4), (5, 2), r"\[z_step\] V must have 4 rows"),
