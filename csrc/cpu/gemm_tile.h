@@ -15,7 +15,11 @@ inline constexpr int kMultiplyRegisters = 1;  // the product before it is added
 // The most broadcasts a tile of nv vectors has registers for. Twelve row pointers are what the general registers of
 // x86 address without reloads; eight independent sums already hide the latency of a multiply-add.
 constexpr int tile_broadcasts(int nv) {
+#if defined(__aarch64__)
+  int room = 18 / nv;  // GCC 12 loads broadcasts far ahead here, and spills more sums than these
+#else
   int room = (kVectorRegisters - nv - 1 - kMultiplyRegisters) / nv;
+#endif
   int cap = nv == 1 ? 8 : 12;
   return room < cap ? room : cap;
 }
