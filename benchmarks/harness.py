@@ -38,6 +38,7 @@ from metalfaiss import _core
 T = TypeVar("T")
 Work = Callable[[], object]
 RESULTS = Path(__file__).parent / "results"
+SETTLE = 0.05  # seconds: OpenBLAS's threads spin for about 30 ms after a product, on the next contender's cores
 
 
 def chip() -> str:
@@ -137,6 +138,8 @@ class Benchmark:
         samples: dict[str, list[float]] = {who: [] for who in contenders}
         for _ in range(rounds or self.args.rounds):
             for who, work in contenders.items():
+                time.sleep(SETTLE)
+                evaluate(work())  # wakes its own threads
                 samples[who].append(seconds(work))
         ours, *peers = contenders
         ratios = {
