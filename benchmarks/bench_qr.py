@@ -1,8 +1,8 @@
 """Thin QR: native against NumPy (LAPACK), MLX's own and the pure MLX form.
 
-The floor counts the operations of Householder's method with Q formed, 4 m n^2 - 4/3 n^3, at the float32 rate of a matrix
-product, and one pass over A and Q. "close" matrices have nearly parallel columns (two passes of Cholesky QR), "singular"
-ones a repeated column (Householder).
+The floor counts the operations of Householder's method with Q formed, 4 m n^2 - 4/3 n^3, at the float32 rate of a
+matrix product, and one pass over A and Q. "close" matrices have nearly parallel columns (two passes of Cholesky QR),
+"singular" ones a repeated column (Householder).
 """
 
 from collections.abc import Callable

@@ -29,14 +29,15 @@ void with_memory(int64_t count, F f) {
   __builtin_free(memory);
 }
 
-// The reflectors of one chunk: column-major, ones on the diagonal and zeros above it, rows padded with zeros to whole
-// vectors and columns to a multiple of kDots. t holds one kPanel x kPanel upper triangle a panel.
+// The reflectors of one chunk: column-major, ones on the diagonal and zeros above it, rows and columns padded with
+// zeros, columns to a multiple of kDots. t holds one kPanel x kPanel upper triangle a panel.
 struct Reflectors {
   float* v;
   float* t;
   int64_t ld, rows, n;
 
-  static int64_t ld_of(int64_t rows) { return round_up(rows, W); }
+  // An odd number of cache lines: columns a power of two apart would fall into the same few sets of L1.
+  static int64_t ld_of(int64_t rows) { return ((rows + 15) / 16 | 1) * 16; }
   static int64_t v_size(int64_t rows, int64_t n) { return ld_of(rows) * round_up(n, kDots); }
   static int64_t t_size(int64_t n) { return round_up(n, kPanel) * kPanel; }
 };
@@ -67,9 +68,9 @@ METALFAISS_INLINE void dots(const float* v, const float* c, int64_t ld, int64_t 
   }
 }
 
-// c_j -= sum over i < count of v_i w[i * ldw + j], for NR vectors of rows.
+// c_j += sum over i < count of v_i w[i * ldw + j], for NR vectors of rows.
 template <int NR, int NC>
-METALFAISS_INLINE void subtract_tile(const float* v, float* c, int64_t ld, const float* w, int64_t ldw, int count) {
+METALFAISS_INLINE void add_tile(const float* v, float* c, int64_t ld, const float* w, int64_t ldw, int count) {
   vf acc[NC][NR];
 #pragma GCC unroll 4
   for (int j = 0; j < NC; j++) {
@@ -82,7 +83,7 @@ METALFAISS_INLINE void subtract_tile(const float* v, float* c, int64_t ld, const
     vf factor[NC];
 #pragma GCC unroll 4
     for (int j = 0; j < NC; j++) {
-      factor[j] = broadcast(-w[i * ldw + j]);
+      factor[j] = broadcast(w[i * ldw + j]);
     }
 #pragma GCC unroll 4
     for (int r = 0; r < NR; r++) {
@@ -103,14 +104,14 @@ METALFAISS_INLINE void subtract_tile(const float* v, float* c, int64_t ld, const
 }
 
 template <int NC>
-METALFAISS_INLINE void subtract(const float* v, float* c, int64_t ld, int64_t rows, const float* w, int64_t ldw,
+METALFAISS_INLINE void add(const float* v, float* c, int64_t ld, int64_t rows, const float* w, int64_t ldw,
                                 int count) {
   int64_t r = 0;
   for (; r + 4 * W <= rows; r += 4 * W) {
-    subtract_tile<4, NC>(v + r, c + r, ld, w, ldw, count);
+    add_tile<4, NC>(v + r, c + r, ld, w, ldw, count);
   }
   for (; r < rows; r += W) {
-    subtract_tile<1, NC>(v + r, c + r, ld, w, ldw, count);
+    add_tile<1, NC>(v + r, c + r, ld, w, ldw, count);
   }
 }
 
@@ -149,14 +150,14 @@ inline void apply_to_group(const float* v, const float* t, int64_t width, bool t
     for (int64_t k = begin; k < end; k++) {
       float factor = transposed ? t[k * kPanel + i] : t[i * kPanel + k];
       for (int j = 0; j < kGroup; j++) {
-        tw[i * kGroup + j] += factor * w[k * kGroup + j];
+        tw[i * kGroup + j] -= factor * w[k * kGroup + j];
       }
     }
   }
   for (int64_t r0 = 0; r0 < rows; r0 += kRowChunk) {
     int64_t length = smaller(kRowChunk, rows - r0);
     for_columns(cols, [&]<int NC>(int64_t j) __attribute__((always_inline)) {
-      subtract<NC>(v + r0, c + j * ld + r0, ld, length, tw + j, kGroup, static_cast<int>(width));
+      add<NC>(v + r0, c + j * ld + r0, ld, length, tw + j, kGroup, static_cast<int>(width));
     });
   }
 }
@@ -228,9 +229,9 @@ inline void factor_panel(const Reflectors& h, int64_t k0, float* r) {
       float* c = h.v + (k + 1 + j) * h.ld + r0;
       dots<1, NC>(column + r0, c, h.ld, h.ld - r0, w, NC);
       for (float& value : w) {
-        value *= tau[k - k0];
+        value *= -tau[k - k0];
       }
-      subtract<NC>(column + r0, c, h.ld, h.ld - r0, w, NC, 1);
+      add<NC>(column + r0, c, h.ld, h.ld - r0, w, NC, 1);
     });
   }
   const int64_t width = end - k0, padded = round_up(width, kDots);

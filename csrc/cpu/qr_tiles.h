@@ -240,7 +240,11 @@ void product_block(const double* block, int64_t rows, int64_t n, const double* x
         }
       }
       int64_t width = smaller(nr, n - j * nr);
-      for (int r = 0; r < kRowsD && i + r < rows; r++) {
+#pragma GCC unroll 8
+      for (int r = 0; r < kRowsD; r++) {
+        if (i + r >= rows) {
+          break;
+        }
         float line[nr];
 #pragma GCC unroll 4
         for (int v = 0; v < V; v++) {
