@@ -80,7 +80,7 @@ def _householder(A: mx.array) -> tuple[mx.array, mx.array]:
 
 
 def _reflector(column: mx.array, below: mx.array, diagonal: mx.array, j: int) -> tuple[mx.array, mx.array]:
-    """v and the factor that make ``I - factor v v^T`` clear the column below row j. The factor of a zero column is 0."""
+    """v and the factor that make ``I - factor v v^T`` clear the column below row j. A zero column's is 0."""
     tail = mx.where(below, column, 0.0)
     largest = mx.stop_gradient(mx.max(mx.abs(tail), axis=-2, keepdims=True))
     tail = tail / _or_one(largest)
