@@ -21,6 +21,7 @@ constexpr int64_t kDirectBytes = 256 << 10;         // of rows handed out at a t
 constexpr int64_t kPackedQueriesBytes = 4 << 20;    // of a chunk
 constexpr int64_t kCandidateBytes = 6 << 20;        // of a chunk and worker
 constexpr int64_t kFewQueries = 64;                 // up to here the next block of rows stays in L2, too
+constexpr int64_t kBlockPanels = 64;                // at most in a block, lest few dimensions make it all of the rows
 constexpr int kCenterRows = 33;
 
 int64_t least(int64_t a, int64_t b) {
@@ -316,53 +317,70 @@ int64_t capacity_for(const KnnArgs& args) {
   return least(divide_up(k + most(k, 54), 16) * 16, args.database.rows);
 }
 
+// Blocks of rows are handed out to workers.
+int64_t block_rows(bool direct, int64_t num_queries, const Matrix& b) {
+  if (direct) {
+    return most(1, kDirectBytes / (b.cols * size_of(b.type)) / kDirectRows) * kDirectRows;
+  }
+  int64_t bytes = num_queries <= kFewQueries ? kPackedRowsBytes / 2 : kPackedRowsBytes;
+  return least(kBlockPanels, most(1, bytes / (b.cols * 4 * kTileCols))) * kTileCols;
+}
+
+void pack_queries(const KnnArgs& args, const Chunk& chunk, float* packed) {
+  int64_t n = chunk.search.num_queries, d = args.database.cols;
+  if (chunk.direct) {
+    for (int64_t q = 0; q < n; q++) {
+      const Query& query = chunk.search.queries[q];
+      for (int64_t p = 0; p < d; p++) {
+        float x = query.values[p];
+        packed[q * d + p] = args.inner_product ? static_cast<float>(-query.scale * x) : x;
+      }
+    }
+    return;
+  }
+  QueryPanels panels(n);
+  parallel_for(divide_up(panels.count, 16), [&](int64_t i) {
+    for (int64_t panel = 16 * i; panel < least(16 * i + 16, panels.count); panel++) {
+      pack_query_panel(chunk.search, chunk.center, panels, panel, packed);
+    }
+  });
+}
+
 // Queries [first, first + n) of the search.
 void search_chunk(const KnnArgs& args, int64_t first, int64_t n, int64_t threads) {
   const Matrix& b = args.database;
   int64_t d = b.cols;
   const float* values = static_cast<const float*>(args.queries.data) + first * d;
   bool direct = n <= kDirectQueries || d > kLongest;
-  Arena arena(Scratch::packed_a, Arena::padded<Query>(n) + 2 * Arena::padded<float>(n) + Arena::padded<float>(n * d) +
-                                     Arena::padded<float>(d) + Arena::padded<Candidates>(threads));
+  int64_t rows_per_block = block_rows(direct, n, b), num_workers = least(threads, divide_up(b.rows, rows_per_block));
+  Arena arena(Scratch::packed_a, Arena::padded<Query>(n) + Arena::padded<float>(n) +
+                                     Arena::padded<float>(num_workers * n) + Arena::padded<float>(n * d) +
+                                     Arena::padded<float>(d) + Arena::padded<Candidates>(num_workers));
   auto* queries = arena.take<Query>(n);
   auto* tau = arena.take<float>(n);
+  auto* share = arena.take<float>(num_workers * n);
   auto* packed = arena.take<float>(n * d);
   auto* center = arena.take<float>(d);
-  auto* workers = arena.take<Candidates>(threads);
+  auto* workers = arena.take<Candidates>(num_workers);
   bool centered = !direct && !args.inner_product;
   if (centered) {
     find_center(b, center);
   }
-  Chunk chunk{{&b, args.inner_product, least(args.k, b.rows), capacity_for(args), n, queries, tau},
-              direct, centered ? center : nullptr, packed, false, false, 0, 0};
+  Chunk chunk{
+      {&b, args.inner_product, least(args.k, b.rows), capacity_for(args), n, queries, num_workers, tau, share},
+      direct, centered ? center : nullptr, packed, false, false, rows_per_block, 0};
   for (int64_t q = 0; q < n; q++) {
     queries[q] = prepare_query(values + q * d, chunk.center, args);
     tau[q] = kFloatMax;
     chunk.any_fast |= queries[q].pass == Pass::fast;
     chunk.any_exact |= queries[q].pass == Pass::exact;
   }
-  if (direct) {
-    for (int64_t i = 0; i < n * d; i++) {
-      double scale = queries[i / d].scale;
-      packed[i] = args.inner_product ? static_cast<float>(-scale * values[i]) : values[i];
-    }
-    chunk.rows_per_block = most(1, kDirectBytes / (d * size_of(b.type)) / kDirectRows) * kDirectRows;
-  } else {
-    QueryPanels panels(n);
-    parallel_for(divide_up(panels.count, 16), [&](int64_t i) {
-      for (int64_t panel = 16 * i; panel < least(16 * i + 16, panels.count); panel++) {
-        pack_query_panel(chunk.search, chunk.center, panels, panel, packed);
-      }
-    });
-    int64_t bytes = n <= kFewQueries ? kPackedRowsBytes / 2 : kPackedRowsBytes;
-    chunk.rows_per_block = least(64, most(1, bytes / (d * 4 * kTileCols))) * kTileCols;
-  }
-  int64_t num_workers = least(threads, divide_up(b.rows, chunk.rows_per_block));
+  pack_queries(args, chunk, packed);
   size_t bytes = Arena::padded<char>(Candidates::bytes(n, chunk.search.capacity));
   char* storage = static_cast<char*>(thread_scratch(Scratch::candidates, num_workers * bytes + 1));
   for (int64_t w = 0; w < num_workers; w++) {
     workers[w] = Candidates();
-    workers[w].attach(&chunk.search, storage + w * bytes);
+    workers[w].attach(&chunk.search, w, storage + w * bytes);
     workers[w].clear();
   }
   parallel_for(num_workers, [&](int64_t w) {

@@ -44,8 +44,25 @@ struct Search {
   bool inner_product;
   int64_t k, capacity, num_queries;
   const Query* queries;
-  float* tau;  // the workers' smallest, accessed atomically; FLT_MAX at first
+  int64_t num_workers;
+  // What workers tell each other, by atomic accesses; FLT_MAX at first. Each worker has bounds of its own k-th smallest
+  // t and of its k / num_workers-th. The smallest of the former bounds the k-th smallest t of all, and so does the
+  // largest of the latter.
+  float* tau;    // num_queries
+  float* share;  // num_workers x num_queries
 };
+
+METALFAISS_INLINE float load_shared(const float* x) {
+  int32_t bits = __atomic_load_n(reinterpret_cast<const int32_t*>(x), __ATOMIC_RELAXED);
+  float value;
+  __builtin_memcpy(&value, &bits, 4);
+  return value;
+}
+METALFAISS_INLINE void store_shared(float* x, float value) {
+  int32_t bits;
+  __builtin_memcpy(&bits, &value, 4);
+  __atomic_store_n(reinterpret_cast<int32_t*>(x), bits, __ATOMIC_RELAXED);
+}
 
 METALFAISS_INLINE void prefetch_row(const Matrix& m, int64_t i) {
   const char* row = static_cast<const char*>(m.data) + i * m.row_stride * size_of(m.type);
@@ -80,7 +97,20 @@ METALFAISS_INLINE int64_t count_up_to(const float* x, int64_t n, float bound) {
 // cycles a vector. FLT_MAX where fewer than k values are finite.
 inline __attribute__((noinline)) float bound_of_kth(const float* x, int64_t n, int64_t k) {
   float low = kFloatMax, high = -kFloatMax;
-  for (int64_t i = 0; i < n; i++) {
+  int64_t i = 0;
+  if (n >= W) {
+    vf lows = broadcast(low), highs = broadcast(high);
+    for (; i + W <= n; i += W) {
+      vf v = load(x + i);
+      lows = min(v, lows);
+      highs = select(v > broadcast(kFloatMax), highs, max(v, highs));
+    }
+    for (int lane = 0; lane < W; lane++) {
+      low = lows[lane] < low ? lows[lane] : low;
+      high = highs[lane] > high ? highs[lane] : high;
+    }
+  }
+  for (; i < n; i++) {
     low = x[i] < low ? x[i] : low;
     high = x[i] > high && x[i] <= kFloatMax ? x[i] : high;
   }
@@ -120,8 +150,9 @@ class Candidates {
     return num_queries * (capacity * 3 + 5) * sizeof(float) + 64;
   }
 
-  void attach(const Search* search, char* storage) {
+  void attach(const Search* search, int64_t worker, char* storage) {
     search_ = search;
+    share_ = search->share + worker * search->num_queries;
     int64_t n = search->num_queries, c = search->capacity;
     lower_ = reinterpret_cast<float*>(storage);
     upper_ = lower_ + n * c;
@@ -134,6 +165,7 @@ class Candidates {
 
   void clear() {
     for (int64_t q = 0; q < search_->num_queries; q++) {
+      share_[q] = kFloatMax;
       size_[q] = 0;
       tau_[q] = kFloatMax;
       set_slack(q, 0);
@@ -149,9 +181,13 @@ class Candidates {
   }
   // Takes over what other workers found.
   void refresh(int64_t q) {
-    int32_t bits = __atomic_load_n(reinterpret_cast<int32_t*>(search_->tau + q), __ATOMIC_RELAXED);
-    float tau;
-    __builtin_memcpy(&tau, &bits, 4);
+    float share = -kFloatMax;
+    for (int64_t w = 0; w < search_->num_workers && share < kFloatMax; w++) {
+      float theirs = load_shared(search_->share + w * search_->num_queries + q);
+      share = theirs > share ? theirs : share;
+    }
+    float tau = load_shared(search_->tau + q);
+    tau = share < tau ? share : tau;
     tau_[q] = tau < tau_[q] ? tau : tau_[q];
     update(q);
   }
@@ -204,11 +240,8 @@ class Candidates {
     if (tau < tau_[q]) {
       tau_[q] = tau;
       update(q);
-      auto* shared = reinterpret_cast<int32_t*>(search_->tau + q);
-      int32_t seen = __atomic_load_n(shared, __ATOMIC_RELAXED), mine;
-      __builtin_memcpy(&mine, &tau, 4);
-      while (float_key(mine) < float_key(seen) &&
-             !__atomic_compare_exchange_n(shared, &seen, mine, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+      if (tau < load_shared(search_->tau + q)) {  // a race may lose a bound, never invent one
+        store_shared(search_->tau + q, tau);
       }
     }
   }
@@ -226,6 +259,11 @@ class Candidates {
   __attribute__((noinline)) void compact(int64_t q) {
     int64_t capacity = search_->capacity, k = search_->k, at = q * capacity, n = size_[q];
     lower_tau(q, bound_of_kth(upper_ + at, n, k));
+    if (search_->num_workers > 1) {
+      int64_t part = (k + search_->num_workers - 1) / search_->num_workers;
+      store_shared(share_ + q, bound_of_kth(upper_ + at, n, part));
+      refresh(q);
+    }
     float tau = tau_[q];
     int64_t kept = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -270,7 +308,7 @@ class Candidates {
   const Search* search_;
   float *lower_, *upper_;
   int32_t *row_, *size_;
-  float *tau_, *slack_, *threshold_;
+  float *tau_, *slack_, *threshold_, *share_;
   double relative_ = 1;
 };
 

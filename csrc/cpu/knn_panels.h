@@ -260,20 +260,21 @@ inline __attribute__((noinline)) void collect(const Search& s, Candidates& candi
                                                int64_t panel_row, int64_t first_query, int64_t m, const float* tile) {
   PanelErrors error(s.database->cols);
   const float tiny = round_up((2 * s.database->cols + 64) * kTiny);
-  for (int64_t i = 0; i < m; i++) {
-    int64_t query = first_query + i;
-    const vf threshold = broadcast(candidates.thresholds()[query]);
-    uint32_t left = 0;
-    for (int j = 0; j < kTileVectors; j++) {
-      left |= bits(load(tile + i * kTileCols + j * W) <= threshold) << (j * W);
+  constexpr int kRowsPerWord = 64 / kTileCols;
+  for (int64_t first = 0; first < m; first += kRowsPerWord) {  // few branches: they would be hard to predict
+    int64_t end = first + kRowsPerWord < m ? first + kRowsPerWord : m;
+    uint64_t left = 0;
+    for (int64_t i = first; i < end; i++) {
+      const vf threshold = broadcast(candidates.thresholds()[first_query + i]);
+      for (int j = 0; j < kTileVectors; j++) {
+        uint64_t passed = bits(load(tile + i * kTileCols + j * W) <= threshold);
+        left |= passed << ((i - first) * kTileCols + j * W);
+      }
     }
-    if (left == 0) {
-      continue;
-    }
-    QueryErrors errors(s, error, s.queries[query].norm);
     for (; left; left &= left - 1) {
-      int64_t lane = __builtin_ctz(left), row = panel_row + lane;
-      float value = tile[i * kTileCols + lane], cross = errors.cross * rows.norm[row];
+      int64_t at = __builtin_ctzll(left), query = first_query + first + at / kTileCols, row = panel_row + at % kTileCols;
+      QueryErrors errors(s, error, s.queries[query].norm);
+      float value = tile[first * kTileCols + at], cross = errors.cross * rows.norm[row];
       float lower = value - (errors.squared < cross ? errors.squared : cross);
       float upper = value + (rows.above[row] + cross);
       candidates.insert(query, rows.first + row, lower - widen_by(lower) - tiny, upper + widen_by(upper) + tiny);
