@@ -2,8 +2,8 @@
 
     python benchmarks/bench_knn.py [--quick]
 
-Cases: from 1 to 1000 queries, k from 1 to 1000, storage types, both metrics, and data on which float32 loses its digits,
-so that many candidates are scored again in float64: far from the origin, clouds of near duplicates, all vectors equal.
+Cases: from 1 to 1000 queries, k from 1 to 1000, storage types, both metrics, and data on which float32 loses its
+digits, so that many candidates are scored again in float64: far from the origin, near duplicates, all vectors equal.
 
 The floor of a case is its multiply-adds at the rate of a float32 matrix product, or reading the vectors once. Pure MLX
 takes part up to 16 queries: the Linux wheel's matrix product would take minutes for 1000. It expands |q - b|^2, holds

@@ -103,7 +103,9 @@ def test_every_small_dimension(simd_level, rng, d):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize(("nq", "nb", "d", "k"), [(0, 5, 3, 2), (3, 0, 4, 2), (20, 0, 4, 2), (0, 0, 0, 1), (2, 3, 1, 9)])
+@pytest.mark.parametrize(
+    ("nq", "nb", "d", "k"), [(0, 5, 3, 2), (3, 0, 4, 2), (20, 0, 4, 2), (0, 0, 0, 1), (2, 3, 1, 9)]
+)
 def test_empty_and_padded(simd_level, metric, nq, nb, d, k):
     check(np.ones((nq, d), np.float32), np.ones((nb, d), np.float32), k, metric, exact=True)
 
@@ -263,7 +265,16 @@ def test_strides(simd_level, rng, nq, view, dtype):
         check(np.array(xq), np.array(xb.astype(mx.float32)), 7, metric, knn(xq, xb, 7, metric))
 
 
-BATCHES = [((3,), ()), ((), (3,)), ((3,), (1,)), ((2, 1), (3,)), ((2, 3), (2, 3)), ((0,), ()), ((), (0,)), ((40,), (40,))]
+BATCHES = [
+    ((3,), ()),
+    ((), (3,)),
+    ((3,), (1,)),
+    ((2, 1), (3,)),
+    ((2, 3), (2, 3)),
+    ((0,), ()),
+    ((), (0,)),
+    ((40,), (40,)),
+]
 
 
 @pytest.mark.parametrize(("bq", "bb"), BATCHES, ids=str)
@@ -394,7 +405,8 @@ def test_vjp_and_jvp(shapes, metric):
         assert a.shape == b.shape
         np.testing.assert_allclose(np.array(a), np.array(b), rtol=1e-5, atol=1e-5)
     (ours, of_ids), theirs = (
-        mx.jvp(f, arrays, tangents)[1] for f in (lambda q, b: knn(q, b, 3, metric), lambda q, b: [pure(q, b, 3, metric)])
+        mx.jvp(f, arrays, tangents)[1]
+        for f in (lambda q, b: knn(q, b, 3, metric), lambda q, b: [pure(q, b, 3, metric)])
     )
     np.testing.assert_allclose(np.array(ours), np.array(theirs[0]), rtol=1e-5, atol=1e-5)
     assert not np.array(of_ids).any()
@@ -482,7 +494,8 @@ def test_shapeless_compile_with_gradients(shapes):
 def test_is_lazy_and_runs_where_asked():
     xq, xb = mx.random.normal((6, 5)), mx.random.normal((40, 5))
     stream = mx.new_stream(mx.cpu)
-    np.testing.assert_array_equal(np.array(knn(xq, xb, 4, stream=stream)[1]), np.array(knn(xq, xb, 4, stream=mx.cpu)[1]))
+    there, here = (knn(xq, xb, 4, stream=s)[1] for s in (stream, mx.cpu))
+    np.testing.assert_array_equal(np.array(there), np.array(here))
 
 
 # ------------------------------------------------------------------ errors
@@ -494,7 +507,7 @@ ERRORS = [
     (TypeError, (X, X, 1.5), r"\[knn\] k must be an integer. Received 1.5."),
     (TypeError, (X, X, 1, "L2"), r"\[knn\] metric must be an integer. Received 'L2'."),
     (ValueError, (X, X, 1, 7), r"\[knn\] metric must be METRIC_INNER_PRODUCT \(0\) or METRIC_L2 \(1\). Received 7."),
-    (ValueError, (X, X[:, :3], 1), r"\[knn\] xq and xb must have the same number of columns. Received \(3, 4\) and \(3, 3\)."),
+    (ValueError, (X, X[:, :3], 1), r"same number of columns. Received \(3, 4\) and \(3, 3\)."),
     (ValueError, (X[0], X, 1), r"\[knn\] xq must have at least 2 dimensions. Received shape \(4,\)."),
     (ValueError, (X, X[0], 1), r"\[knn\] xb must have at least 2 dimensions. Received shape \(4,\)."),
     (ValueError, (mx.zeros((2, 3, 4)), mx.zeros((3, 3, 4)), 1), r"\[knn\] Batch dimensions must broadcast."),
@@ -510,5 +523,5 @@ def test_errors(error, args, message):
 
 
 def test_gpu_streams_are_refused():
-    with pytest.raises(ValueError, match="GPU|gpu"):  # without a GPU, MLX itself refuses
+    with pytest.raises(ValueError, match=r"GPU|gpu"):  # without a GPU, MLX itself refuses
         knn(X, X, 1, stream=mx.gpu)

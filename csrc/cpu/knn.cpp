@@ -9,106 +9,20 @@
 #include "cpu/knn_direct.h"
 #include "cpu/knn_exact.h"
 #include "cpu/knn_panels.h"
+#include "cpu/knn_prepare.h"
 #include "cpu/parallel.h"
 
 namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
 
 namespace {
 
-constexpr int64_t kPackedRowsBytes = 256 << 10;     // with a block of queries, what an L2 of 512 KiB holds
+constexpr int64_t kPackedRowsBytes = 256 << 10;  // with a block of queries, what an L2 of 512 KiB holds
 constexpr int64_t kQueryBlockBytes = 192 << 10;
-constexpr int64_t kDirectBytes = 256 << 10;         // of rows handed out at a time
-constexpr int64_t kPackedQueriesBytes = 4 << 20;    // of a chunk
-constexpr int64_t kCandidateBytes = 6 << 20;        // of a chunk and worker
-constexpr int64_t kFewQueries = 64;                 // up to here the next block of rows stays in L2, too
-constexpr int64_t kBlockPanels = 64;                // at most in a block, lest few dimensions make it all of the rows
-constexpr int kCenterRows = 33;
-
-int64_t least(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
-int64_t most(int64_t a, int64_t b) {
-  return a > b ? a : b;
-}
-int64_t divide_up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
-// Splits a thread's scratch into arrays.
-class Arena {
- public:
-  Arena(Scratch slot, size_t bytes) : next_(static_cast<char*>(thread_scratch(slot, bytes + 1))) {}
-  template <typename T>
-  T* take(int64_t n) {
-    char* at = next_;
-    next_ += padded<T>(n);
-    return reinterpret_cast<T*>(at);
-  }
-  template <typename T>
-  static size_t padded(int64_t n) {
-    return (n * sizeof(T) + 63) / 64 * 64;
-  }
-
- private:
-  char* next_;
-};
-
-// A point amid the rows: the median of a sample in every dimension, which a few enormous rows do not move.
-void find_center(const Matrix& b, float* center) {
-  int64_t n = least(kCenterRows, b.rows), d = b.cols;
-  Arena arena(Scratch::tile, Arena::padded<float>(n * d));
-  float* scratch = arena.take<float>(n * d);
-  const float* rows[kCenterRows];
-  for (int64_t i = 0; i < n; i++) {
-    rows[i] = float_row(b, (2 * i + 1) * b.rows / (2 * n), scratch + i * d);
-  }
-  for (int64_t p = 0; p < d; p += W) {
-    int lanes = static_cast<int>(least(W, d - p));
-    vf sorted[kCenterRows];
-    for (int64_t i = 0; i < n; i++) {
-      vf x = lanes == W ? load(rows[i] + p) : load_first(rows[i] + p, lanes);
-      x = select(abs(x) <= broadcast(kFloatMax), x, vf{});
-      for (int64_t j = 0; j < i; j++) {
-        vf smaller = min(sorted[j], x);
-        x = max(sorted[j], x);
-        sorted[j] = smaller;
-      }
-      sorted[i] = x;
-    }
-    store_first(center + p, sorted[n / 2], lanes);
-  }
-}
-
-Query prepare_query(const float* values, const float* center, const KnnArgs& args) {
-  int64_t d = args.database.cols;
-  double square = exact_sum<true>(values, values, d);
-  if (!(square < __builtin_inf())) {
-    return {values, 1, 0, 0, Pass::excluded};
-  }
-  Query query{values, 1, 0, 0, Pass::fast};
-  if (args.inner_product) {
-    query.norm = 1;
-    if (square > 0 && square <= kLargest) {
-      while (square > 1) {
-        square *= 0.25;
-        query.scale *= 0.5;
-      }
-      while (square <= 0.25) {
-        square *= 4;
-        query.scale *= 2;
-      }
-    }
-  } else if (center) {
-    square = exact_sum<false>(values, center, d);
-    query.shift = square;
-    query.norm = __builtin_sqrt(square) * (1 + 0x1p-24);
-  }
-  bool direct_l2 = !args.inner_product && !center;
-  if ((!direct_l2 && square > kLargest) || d > kLongest) {
-    return {values, 1, 0, 0, Pass::exact};
-  }
-  return query;
-}
+constexpr int64_t kDirectBytes = 256 << 10;       // of rows handed out at a time
+constexpr int64_t kPackedQueriesBytes = 4 << 20;  // of a chunk
+constexpr int64_t kCandidateBytes = 6 << 20;      // of a chunk and worker
+constexpr int64_t kFewQueries = 64;               // up to here the next block of rows stays in L2, too
+constexpr int64_t kBlockPanels = 64;              // at most in a block, lest few dimensions make it all of the rows
 
 // The search of a chunk, and what its workers share.
 struct Chunk {
@@ -117,8 +31,8 @@ struct Chunk {
   const float* center;          // panels of L2 only
   const float* packed_queries;  // panels: packed; direct: one after the other
   bool any_fast, any_exact;
-  int64_t rows_per_block;       // of the database
-  int64_t next_block;           // atomic
+  int64_t rows_per_block;  // of the database
+  int64_t next_block;      // atomic
 };
 
 void score_rows_exactly(const Chunk& chunk, Candidates& candidates, int64_t first, int64_t count, float* row) {
@@ -184,8 +98,8 @@ void work_directly(Chunk& chunk, Candidates& candidates) {
   }
 }
 
-// Packed rows against the panels [first, last) of the queries. Meanwhile the first tile of every panel of rows fetches as
-// many rows from `soon`, where it is not null.
+// Packed rows against the panels [first, last) of the queries. Meanwhile the first tile of every panel of rows fetches
+// as many rows from `soon`, where it is not null.
 void multiply_panels(const Chunk& chunk, Candidates& candidates, const PackedRows& rows, const QueryPanels& panels,
                      int64_t first, int64_t last, const char* soon, float* partial) {
   const Search& s = chunk.search;
@@ -366,9 +280,14 @@ void search_chunk(const KnnArgs& args, int64_t first, int64_t n, int64_t threads
   if (centered) {
     find_center(b, center);
   }
-  Chunk chunk{
-      {&b, args.inner_product, least(args.k, b.rows), capacity_for(args), n, queries, num_workers, tau, share},
-      direct, centered ? center : nullptr, packed, false, false, rows_per_block, 0};
+  Chunk chunk{{&b, args.inner_product, least(args.k, b.rows), capacity_for(args), n, queries, num_workers, tau, share},
+              direct,
+              centered ? center : nullptr,
+              packed,
+              false,
+              false,
+              rows_per_block,
+              0};
   for (int64_t q = 0; q < n; q++) {
     queries[q] = prepare_query(values + q * d, chunk.center, args);
     tau[q] = kFloatMax;
@@ -383,9 +302,8 @@ void search_chunk(const KnnArgs& args, int64_t first, int64_t n, int64_t threads
     workers[w].attach(&chunk.search, w, storage + w * bytes);
     workers[w].clear();
   }
-  parallel_for(num_workers, [&](int64_t w) {
-    direct ? work_directly(chunk, workers[w]) : work_on_panels(chunk, workers[w]);
-  });
+  parallel_for(num_workers,
+               [&](int64_t w) { direct ? work_directly(chunk, workers[w]) : work_on_panels(chunk, workers[w]); });
   parallel_for(divide_up(n, 4), [&](int64_t i) {
     for (int64_t q = 4 * i; q < least(4 * i + 4, n); q++) {
       int64_t out = (first + q) * args.k;

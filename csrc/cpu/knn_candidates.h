@@ -11,10 +11,10 @@
 
 namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
 
-inline constexpr double kRound = 0x1p-24;      // relative error of a float32 operation
-inline constexpr double kTiny = 0x1p-148;      // twice the error of one that underflows
-inline constexpr double kLargest = 0x1p124;    // squared norms up to here cannot overflow in a fast pass
-inline constexpr int64_t kLongest = 1 << 17;   // more dimensions are left to the exact pass
+inline constexpr double kRound = 0x1p-24;     // relative error of a float32 operation
+inline constexpr double kTiny = 0x1p-148;     // twice the error of one that underflows
+inline constexpr double kLargest = 0x1p124;   // squared norms up to here cannot overflow in a fast pass
+inline constexpr int64_t kLongest = 1 << 17;  // more dimensions are left to the exact pass
 
 METALFAISS_INLINE float round_down(double x) {
   float f = static_cast<float>(x - __builtin_fabs(x) * 0x1p-23);
@@ -76,7 +76,9 @@ METALFAISS_INLINE double score_row(const Search& s, const Query& q, int64_t row,
 }
 
 // The order of floats as the order of integers; its own inverse.
-METALFAISS_INLINE int32_t float_key(int32_t bits) { return bits ^ ((bits >> 31) & 0x7fffffff); }
+METALFAISS_INLINE int32_t float_key(int32_t bits) {
+  return bits ^ ((bits >> 31) & 0x7fffffff);
+}
 
 METALFAISS_INLINE int64_t count_up_to(const float* x, int64_t n, float bound) {
   vi count[2] = {};

@@ -1,7 +1,7 @@
 // The fast pass for a few queries: rows are read once, where they lie, and every query stays in the L1 cache.
 //
-// For L2 it sums (q - b)^2, so that its error is relative to the distance itself: with W lanes, |error| <= e t. For inner
-// products it sums -q.b, q scaled to a norm of at most 1, and |b|^2 beside it: |error| <= e |b|.
+// For L2 it sums (q - b)^2, so that its error is relative to the distance itself: with W lanes, |error| <= e t. For
+// inner products it sums -q.b, q scaled to a norm of at most 1, and |b|^2 beside it: |error| <= e |b|.
 #pragma once
 
 #include "cpu/knn_candidates.h"
@@ -126,7 +126,8 @@ void direct_block(const Matrix& b, int64_t first, int64_t count, int64_t num_que
 }
 
 // Inserts what is within the thresholds. `scratch` holds d floats.
-inline void collect_l2(const Search& s, Candidates& candidates, const DirectBlock& block, int64_t first, int64_t count) {
+inline void collect_l2(const Search& s, Candidates& candidates, const DirectBlock& block, int64_t first,
+                       int64_t count) {
   double error = direct_error(s.database->cols), tiny = (s.database->cols + 64) * kTiny;
   for (int64_t q = 0; q < s.num_queries; q++) {
     for (int64_t j = 0; j < count; j += W) {

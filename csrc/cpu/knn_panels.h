@@ -1,15 +1,15 @@
 // The fast pass for many queries: a matrix product that never leaves the registers.
 //
-// Queries and rows are packed into panels, kTileRows queries and kTileCols rows wide, one dimension after the other. For
-// L2, with c a point amid the rows, rows are packed as b - c and queries as -2 (q - c), and a tile starts at |b - c|^2, so
-// that it ends as t = |q - b|^2 - |q - c|^2; for inner products queries are packed as -q, scaled by a power of two to a
-// norm of at most 1, and it ends as t = -q.b.
+// Queries and rows are packed into panels, kTileRows queries and kTileCols rows wide, one dimension after the other.
+// For L2, with c a point amid the rows, rows are packed as b - c and queries as -2 (q - c), and a tile starts at |b -
+// c|^2, so that it ends as t = |q - b|^2 - |q - c|^2; for inner products queries are packed as -q, scaled by a power of
+// two to a norm of at most 1, and it ends as t = -q.b.
 //
 // The error, for d dimensions and u = 2^-24: a chain of d roundings, centring, and the norm's own sum:
 //   L2              |error| <= h |b|^2 + 2 g |q| |b|,   g = (d + 16) u,  h = (1.25 d + 32) u   (q and b centred)
 //   inner products  |error| <= g |b|
-// Tiles start lower by (h + g) |b|^2 or g |b|: since 2 |q| |b| <= |q|^2 + |b|^2, a row's t is then at least its tile value
-// minus g min(|q|^2, 2 |q| |b|) (inner products: minus nothing), whatever the mixture of norms.
+// Tiles start lower by (h + g) |b|^2 or g |b|: since 2 |q| |b| <= |q|^2 + |b|^2, a row's t is then at least its tile
+// value minus g min(|q|^2, 2 |q| |b|) (inner products: minus nothing), whatever the mixture of norms.
 #pragma once
 
 #include "cpu/knn_candidates.h"
@@ -29,11 +29,11 @@ struct PanelErrors {
 
 // Rows [first, first + count) of the database, packed.
 struct PackedRows {
-  float* values;    // [panel][d][kTileCols]
-  float* start;     // what a tile starts at; +inf where there is no row or it takes no part in the fast pass
-  float* norm;      // |b|, rounded up
-  float* above;     // what a tile value of the row may lie below t, without the part that depends on the query
-  int32_t* special; // rows too large for float32 arithmetic,
+  float* values;         // [panel][d][kTileCols]
+  float* start;          // what a tile starts at; +inf where there is no row or it takes no part in the fast pass
+  float* norm;           // |b|, rounded up
+  float* above;          // what a tile value of the row may lie below t, without the part that depends on the query
+  int32_t* special;      // rows too large for float32 arithmetic,
   double* special_norm;  // and their norms
   int64_t first, count, num_special;
   float max_norm;
@@ -84,7 +84,8 @@ METALFAISS_INLINE void pack_panel(const float* const* rows, const float* center,
 }
 
 // What the fast pass needs of row j beside its values.
-METALFAISS_INLINE void describe_row(const Search& s, const PanelErrors& error, double norm2, PackedRows* out, int64_t j) {
+METALFAISS_INLINE void describe_row(const Search& s, const PanelErrors& error, double norm2, PackedRows* out,
+                                    int64_t j) {
   int64_t d = s.database->cols;
   double tiny = (2 * d + 64) * kTiny, norm = __builtin_sqrt(norm2 + d * kTiny);
   double bias = s.inner_product ? error.g * norm : (error.g + error.h) * norm2;
@@ -142,7 +143,7 @@ struct Tile {
   const float* queries;  // [depth][rows of the tile]
   const float* rows;     // [depth][kTileCols]
   int64_t depth;
-  const float* init;     // where the tile starts: one row for all queries, or one row each
+  const float* init;  // where the tile starts: one row for all queries, or one row each
   int64_t init_stride;
   const float* threshold;  // of each query; null where the tile is not finished
   float* out;              // [rows of the tile][kTileCols]
@@ -229,7 +230,8 @@ struct QueryPanels {
 };
 
 // `out`: panel after panel, [d][queries of the panel].
-inline void pack_query_panel(const Search& s, const float* center, const QueryPanels& panels, int64_t panel, float* out) {
+inline void pack_query_panel(const Search& s, const float* center, const QueryPanels& panels, int64_t panel,
+                             float* out) {
   int64_t begin = panels.begin(panel), m = panels.begin(panel + 1) - begin, d = s.database->cols;
   for (int64_t i = 0; i < m; i++) {
     const Query& query = s.queries[begin + i];
@@ -257,7 +259,7 @@ METALFAISS_INLINE float widen_by(float x) {  // more than the roundings of a sho
 
 // Inserts what passed in a tile, with the error bounds of each pair.
 inline __attribute__((noinline)) void collect(const Search& s, Candidates& candidates, const PackedRows& rows,
-                                               int64_t panel_row, int64_t first_query, int64_t m, const float* tile) {
+                                              int64_t panel_row, int64_t first_query, int64_t m, const float* tile) {
   PanelErrors error(s.database->cols);
   const float tiny = round_up((2 * s.database->cols + 64) * kTiny);
   constexpr int kRowsPerWord = 64 / kTileCols;
@@ -272,7 +274,8 @@ inline __attribute__((noinline)) void collect(const Search& s, Candidates& candi
       }
     }
     for (; left; left &= left - 1) {
-      int64_t at = __builtin_ctzll(left), query = first_query + first + at / kTileCols, row = panel_row + at % kTileCols;
+      int64_t at = __builtin_ctzll(left), query = first_query + first + at / kTileCols,
+              row = panel_row + at % kTileCols;
       QueryErrors errors(s, error, s.queries[query].norm);
       float value = tile[first * kTileCols + at], cross = errors.cross * rows.norm[row];
       float lower = value - (errors.squared < cross ? errors.squared : cross);

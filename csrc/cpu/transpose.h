@@ -26,12 +26,11 @@ METALFAISS_INLINE vf gather_fours(const float* const* rows, int64_t p, int step)
 }
 
 #if defined(__AVX512F__)
-#define METALFAISS_SHUFFLE_FOURS(a, b, i, j, k, l)                                                                \
+#define METALFAISS_SHUFFLE_FOURS(a, b, i, j, k, l)                                                                  \
   __builtin_shufflevector(a, b, i, j, k, l, i + 4, j + 4, k + 4, l + 4, i + 8, j + 8, k + 8, l + 8, i + 12, j + 12, \
                           k + 12, l + 12)
 #elif defined(__AVX2__)
-#define METALFAISS_SHUFFLE_FOURS(a, b, i, j, k, l) \
-  __builtin_shufflevector(a, b, i, j, k, l, i + 4, j + 4, k + 4, l + 4)
+#define METALFAISS_SHUFFLE_FOURS(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l, i + 4, j + 4, k + 4, l + 4)
 #else
 #define METALFAISS_SHUFFLE_FOURS(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
 #endif

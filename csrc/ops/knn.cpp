@@ -92,10 +92,11 @@ class Knn : public mx::Primitive {
     if (primals[1].shape(-2) > 0) {
       Neighbors n = neighbors(primals, ids);
       for (size_t i = 0; i < argnums.size(); i++) {
-        mx::array t = argnums[i] == 0 ? mx::expand_dims(tangents[i], -2, stream())
-                                      : gather_rows(tangents[i], n.ids, stream());
+        mx::array t =
+            argnums[i] == 0 ? mx::expand_dims(tangents[i], -2, stream()) : gather_rows(tangents[i], n.ids, stream());
         mx::array along = mx::multiply(t, argnums[i] == 0 ? n.d_query : n.d_row, stream());
-        out = mx::add(out, mx::sum(mx::where(n.found, along, mx::array(0.0f), stream()), -1, false, stream()), stream());
+        out =
+            mx::add(out, mx::sum(mx::where(n.found, along, mx::array(0.0f), stream()), -1, false, stream()), stream());
       }
     }
     return {out, zeros_shaped_as(ids, stream())};

@@ -85,9 +85,9 @@ def knn(
     """
     del metric_arg
     k, metric = _integer("k", k), _integer("metric", metric)
-    if isinstance(xq, mx.array) or isinstance(xb, mx.array):
-        return _core.knn(_to_mlx(xq), _to_mlx(xb), k, metric, stream=stream)
     distances, ids = _core.knn(_to_mlx(xq), _to_mlx(xb), k, metric, stream=stream)
+    if isinstance(xq, mx.array) or isinstance(xb, mx.array):
+        return distances, ids
     return np.array(distances), np.array(ids)
 
 

@@ -1,0 +1,99 @@
+// What a search sets up before its fast pass: scratch memory, the centre of the rows, and how each query takes part.
+#pragma once
+
+#include "cpu/knn.h"
+#include "cpu/knn_candidates.h"
+#include "cpu/parallel.h"
+
+namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
+
+inline constexpr int kCenterRows = 33;
+
+METALFAISS_INLINE int64_t least(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+METALFAISS_INLINE int64_t most(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
+METALFAISS_INLINE int64_t divide_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+// Splits a thread's scratch into arrays.
+class Arena {
+ public:
+  Arena(Scratch slot, size_t bytes) : next_(static_cast<char*>(thread_scratch(slot, bytes + 1))) {}
+  template <typename T>
+  T* take(int64_t n) {
+    char* at = next_;
+    next_ += padded<T>(n);
+    return reinterpret_cast<T*>(at);
+  }
+  template <typename T>
+  static size_t padded(int64_t n) {
+    return (n * sizeof(T) + 63) / 64 * 64;
+  }
+
+ private:
+  char* next_;
+};
+
+// A point amid the rows: the median of a sample in every dimension, which a few enormous rows do not move.
+inline void find_center(const Matrix& b, float* center) {
+  int64_t n = least(kCenterRows, b.rows), d = b.cols;
+  Arena arena(Scratch::tile, Arena::padded<float>(n * d));
+  float* scratch = arena.take<float>(n * d);
+  const float* rows[kCenterRows];
+  for (int64_t i = 0; i < n; i++) {
+    rows[i] = float_row(b, (2 * i + 1) * b.rows / (2 * n), scratch + i * d);
+  }
+  for (int64_t p = 0; p < d; p += W) {
+    int lanes = static_cast<int>(least(W, d - p));
+    vf sorted[kCenterRows];
+    for (int64_t i = 0; i < n; i++) {
+      vf x = lanes == W ? load(rows[i] + p) : load_first(rows[i] + p, lanes);
+      x = select(abs(x) <= broadcast(kFloatMax), x, vf{});
+      for (int64_t j = 0; j < i; j++) {
+        vf smaller = min(sorted[j], x);
+        x = max(sorted[j], x);
+        sorted[j] = smaller;
+      }
+      sorted[i] = x;
+    }
+    store_first(center + p, sorted[n / 2], lanes);
+  }
+}
+
+// `center` is null where the fast pass does not centre.
+inline Query prepare_query(const float* values, const float* center, const KnnArgs& args) {
+  int64_t d = args.database.cols;
+  double square = exact_sum<true>(values, values, d);
+  if (!(square < __builtin_inf())) {
+    return {values, 1, 0, 0, Pass::excluded};
+  }
+  Query query{values, 1, 0, 0, Pass::fast};
+  if (args.inner_product) {
+    query.norm = 1;
+    if (square > 0 && square <= kLargest) {
+      while (square > 1) {
+        square *= 0.25;
+        query.scale *= 0.5;
+      }
+      while (square <= 0.25) {
+        square *= 4;
+        query.scale *= 2;
+      }
+    }
+  } else if (center) {
+    square = exact_sum<false>(values, center, d);
+    query.shift = square;
+    query.norm = __builtin_sqrt(square) * (1 + 0x1p-24);
+  }
+  bool direct_l2 = !args.inner_product && !center;
+  if ((!direct_l2 && square > kLargest) || d > kLongest) {
+    return {values, 1, 0, 0, Pass::exact};
+  }
+  return query;
+}
+
+}  // namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL
