@@ -164,11 +164,12 @@ def test_far_from_the_origin(simd_level, rng, nq, metric):
     check(xq.astype(np.float32), xb.astype(np.float32), 20, metric)
 
 
+@pytest.mark.parametrize("others", [300, 3000])  # the cloud is most of the rows, or far from most of them
 @pytest.mark.parametrize("nq", [2, 20])
-def test_near_duplicates(simd_level, rng, nq):
+def test_near_duplicates(simd_level, rng, nq, others):
     center = rng.standard_normal((1, 32))
-    cloud = center + 1e-6 * rng.standard_normal((3000, 32))
-    xb = np.concatenate([rng.standard_normal((500, 32)), cloud]).astype(np.float32)
+    cloud = center + 1e-6 * rng.standard_normal((1000, 32))
+    xb = np.concatenate([10 * rng.standard_normal((others, 32)), cloud]).astype(np.float32)
     xq = (center + 1e-6 * rng.standard_normal((nq, 32))).astype(np.float32)
     for metric in METRICS:
         check(xq, xb, 15, metric)

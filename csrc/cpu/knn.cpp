@@ -28,7 +28,7 @@ constexpr int64_t kBlockPanels = 64;              // at most in a block, lest fe
 struct Chunk {
   Search search;
   bool direct;
-  const float* center;          // panels of L2 only
+  const float* center;          // panels only
   const float* packed_queries;  // panels: packed; direct: one after the other
   bool any_fast, any_exact;
   int64_t rows_per_block;  // of the database
@@ -276,13 +276,14 @@ void search_chunk(const KnnArgs& args, int64_t first, int64_t n, int64_t threads
   auto* packed = arena.take<float>(n * d);
   auto* center = arena.take<float>(d);
   auto* workers = arena.take<Candidates>(num_workers);
-  bool centered = !direct && !args.inner_product;
-  if (centered) {
+  if (direct) {
+    center = nullptr;
+  } else {
     find_center(b, center);
   }
   Chunk chunk{{&b, args.inner_product, least(args.k, b.rows), capacity_for(args), n, queries, num_workers, tau, share},
               direct,
-              centered ? center : nullptr,
+              center,
               packed,
               false,
               false,

@@ -252,7 +252,8 @@ class Candidates {
   void interval(int64_t q, double score, float* lower, float* upper) const {
     const Query& query = search_->queries[q];
     double t = score * query.scale - query.shift;
-    double error = (__builtin_fabs(score * query.scale) + query.shift) * (search_->database->cols + 64) * 0x1p-52;
+    double error =
+        (__builtin_fabs(score * query.scale) + __builtin_fabs(query.shift)) * (search_->database->cols + 64) * 0x1p-52;
     *lower = round_down(t - error - kTiny);
     *upper = round_up(t + error + kTiny);
   }

@@ -6,8 +6,9 @@
 // two to a norm of at most 1, and it ends as t = -q.b.
 //
 // The error, for d dimensions and u = 2^-24: a chain of d roundings, centring, and the norm's own sum:
-//   L2              |error| <= h |b|^2 + 2 g |q| |b|,   g = (d + 16) u,  h = (1.25 d + 32) u   (q and b centred)
+//   L2              |error| <= h |b|^2 + 2 g |q| |b|,   g = (d + 16) u,  h = (1.25 d + 32) u
 //   inner products  |error| <= g |b|
+// where b, and for L2 also q, stand for the centred vectors.
 // Tiles start lower by (h + g) |b|^2 or g |b|: since 2 |q| |b| <= |q|^2 + |b|^2, a row's t is then at least its tile
 // value minus g min(|q|^2, 2 |q| |b|) (inner products: minus nothing), whatever the mixture of norms.
 #pragma once
@@ -50,8 +51,7 @@ struct PackedRows {
   }
 };
 
-// Packs kTileCols rows and returns their squared norms; `center` may be null.
-template <bool kCentered>
+// Packs kTileCols rows, and their squared norms.
 METALFAISS_INLINE void pack_panel(const float* const* rows, const float* center, int64_t d, float* out, float* norm2) {
   for (int g = 0; g < kTileVectors; g++) {
     const float* const* group = rows + g * W;
@@ -65,7 +65,7 @@ METALFAISS_INLINE void pack_panel(const float* const* rows, const float* center,
       }
       transpose_fours(v);
       for (int i = 0; i < 4; i++) {
-        v[i] = kCentered ? v[i] - broadcast(center[p + i]) : v[i];
+        v[i] -= broadcast(center[p + i]);
         squares[i] = fma(v[i], v[i], squares[i]);
         store(to + (p + i) * kTileCols, v[i]);
       }
@@ -75,7 +75,7 @@ METALFAISS_INLINE void pack_panel(const float* const* rows, const float* center,
       for (int i = 0; i < W; i++) {
         lanes[i] = group[i][p];
       }
-      vf v = kCentered ? load(lanes) - broadcast(center[p]) : load(lanes);
+      vf v = load(lanes) - broadcast(center[p]);
       squares[0] = fma(v, v, squares[0]);
       store(to + p * kTileCols, v);
     }
@@ -112,11 +112,7 @@ inline void pack_rows(const Search& s, const float* center, int64_t first, int64
       rows[i] = float_row(b, first + row, scratch + i * d);
     }
     float norm2[kTileCols];
-    if (s.inner_product) {
-      pack_panel<false>(rows, nullptr, d, out->values + j * d, norm2);
-    } else {
-      pack_panel<true>(rows, center, d, out->values + j * d, norm2);
-    }
+    pack_panel(rows, center, d, out->values + j * d, norm2);
     for (int i = 0; i < kTileCols; i++) {
       bool fast = norm2[i] <= static_cast<float>(kLargest);
       if (fast) {
@@ -129,7 +125,7 @@ inline void pack_rows(const Search& s, const float* center, int64_t first, int64
         continue;
       }
       if (j + i < count) {
-        double square = s.inner_product ? exact_sum<true>(rows[i], rows[i], d) : exact_sum<false>(rows[i], center, d);
+        double square = exact_sum<false>(rows[i], center, d);
         if (square < __builtin_inf()) {  // else it holds a NaN or an infinity, and is nobody's neighbour
           out->special_norm[out->num_special] = __builtin_sqrt(square);
           out->special[out->num_special++] = static_cast<int32_t>(first + j + i);

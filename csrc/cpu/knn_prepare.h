@@ -67,33 +67,33 @@ inline void find_center(const Matrix& b, float* center) {
 // `center` is null where the fast pass does not centre.
 inline Query prepare_query(const float* values, const float* center, const KnnArgs& args) {
   int64_t d = args.database.cols;
+  const Query excluded{values, 1, 0, 0, Pass::excluded}, exact{values, 1, 0, 0, Pass::exact};
   double square = exact_sum<true>(values, values, d);
   if (!(square < __builtin_inf())) {
-    return {values, 1, 0, 0, Pass::excluded};
+    return excluded;
   }
-  Query query{values, 1, 0, 0, Pass::fast};
+  if (d > kLongest) {
+    return exact;
+  }
   if (args.inner_product) {
-    query.norm = 1;
-    if (square > 0 && square <= kLargest) {
-      while (square > 1) {
-        square *= 0.25;
-        query.scale *= 0.5;
-      }
-      while (square <= 0.25) {
-        square *= 4;
-        query.scale *= 2;
-      }
+    double center2 = center ? exact_sum<true>(center, center, d) : 0;
+    if (square > kLargest || square * center2 > kLargest * kLargest) {
+      return exact;
     }
-  } else if (center) {
-    square = exact_sum<false>(values, center, d);
-    query.shift = square;
-    query.norm = __builtin_sqrt(square) * (1 + 0x1p-24);
+    double scale = 1;
+    for (; square > 1; square *= 0.25) {
+      scale *= 0.5;
+    }
+    for (; square > 0 && square <= 0.25; square *= 4) {
+      scale *= 2;
+    }
+    return {values, scale, center ? scale * exact_score(values, center, d, true) : 0, 1, Pass::fast};
   }
-  bool direct_l2 = !args.inner_product && !center;
-  if ((!direct_l2 && square > kLargest) || d > kLongest) {
-    return {values, 1, 0, 0, Pass::exact};
+  if (!center) {
+    return {values, 1, 0, 0, Pass::fast};
   }
-  return query;
+  square = exact_sum<false>(values, center, d);
+  return square > kLargest ? exact : Query{values, 1, square, __builtin_sqrt(square) * (1 + 0x1p-24), Pass::fast};
 }
 
 }  // namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL
