@@ -104,7 +104,7 @@ def main() -> None:
         matrix = mx.array(tfidf.fit_transform(f"{d.name} {d.summary}" for d in documents).toarray())
     dims = min(args.dims, *matrix.shape)
     with timed(f"topk_svd of {matrix.shape[0]} x {matrix.shape[1]}, k={dims}"):
-        U, S, Vt = topk_svd(matrix, dims)
+        U, S, Vt = topk_svd(matrix, dims, iters=3, oversample=32)
         vectors = unit(U * S)
         mx.eval(vectors, Vt)
     with timed(f"IndexFlatIP of {len(documents)} vectors"):
