@@ -22,7 +22,7 @@ struct SelectKArgs {
   int64_t* indices;  // (rows, k)
 };
 
-// Scratch of a thread: 16 bytes for each of max(4 k, 1024) candidates, and 32 KB; it does not grow with n.
+// Scratch of a thread: 16 bytes for each of max(2 k, 256) candidates, and 32 KB; it does not grow with n.
 METALFAISS_KERNEL(select_k, SelectKArgs)
 
 }  // namespace metalfaiss::cpu

@@ -28,7 +28,7 @@ def select_k(x: ArrayLike, k: int, *, largest: bool = False, stream: Stream = No
 
     Each row is read once: values behind a running threshold cost one comparison, the others are kept by radix
     selection (Alabi et al., "Fast k-selection algorithms for graphics processing units", 2012). A thread's scratch is
-    16 bytes for each of max(4 k, 1024) candidates, however long the rows are.
+    16 bytes for each of max(2 k, 256) candidates, however long the rows are.
 
     Args:
         x: shape ``(..., n)``, any strides. float32, float16 or bfloat16; other real types are selected as float32.
