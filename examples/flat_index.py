@@ -8,6 +8,8 @@ import numpy as np
 
 import metalfaiss as faiss
 
+mx.set_default_device(mx.cpu)  # where the kernels are
+
 d, rng = 64, np.random.default_rng(0)
 vectors = rng.standard_normal((10_000, d), dtype=np.float32)
 queries = vectors[:5] + 0.01 * rng.standard_normal((5, d), dtype=np.float32)

@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("--dims", type=int, default=384, help="dimensions of the latent vectors (default 384)")
     parser.add_argument("--modules", default="", help="search only these, such as json,datetime (default: all)")
     args = parser.parse_args()
+    mx.set_default_device(mx.cpu)  # where the kernels are
 
     with timed("read the docstrings of the standard library"):
         documents = list(standard_library({m for m in args.modules.split(",") if m}))

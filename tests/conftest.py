@@ -10,6 +10,9 @@ import metalfaiss  # noqa: F401  (checks the extension before anything else)
 from metalfaiss import _core
 
 
+mx.set_default_device(mx.cpu)  # where the kernels are; on a Mac the default is the GPU
+
+
 @pytest.fixture(params=_core.simd_levels())
 def simd_level(request: pytest.FixtureRequest) -> Iterator[str]:
     """Runs the test once at every SIMD level of this machine."""
