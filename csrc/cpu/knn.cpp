@@ -136,7 +136,8 @@ void score_special_rows(const Search& s, Candidates& candidates, const PackedRow
       const Query& query = s.queries[q];
       double norm = rows.special_norm[i], apart = norm > query.norm ? norm - query.norm : 0;
       double bound = s.inner_product ? -norm : apart * apart - query.shift;
-      if (query.pass == Pass::fast && bound * (bound > 0 ? 1 - 1e-6 : 1 + 1e-6) <= candidates.tau(q)) {
+      double error = 1e-9 * (s.inner_product ? norm : apart * apart + query.shift);
+      if (query.pass == Pass::fast && bound - error <= candidates.tau(q)) {
         candidates.insert_exactly(q, rows.special[i], row);
       }
     }
@@ -231,13 +232,14 @@ int64_t capacity_for(const KnnArgs& args) {
   return least(divide_up(k + most(k, 54), 16) * 16, args.database.rows);
 }
 
-// Blocks of rows are handed out to workers.
-int64_t block_rows(bool direct, int64_t num_queries, const Matrix& b) {
+// How many rows are handed out to a worker at a time: what caches hold, but enough blocks to balance the workers.
+int64_t block_rows(bool direct, int64_t num_queries, int64_t threads, const Matrix& b) {
+  int64_t unit = direct ? kDirectRows : kTileCols, fair = divide_up(b.rows, 8 * threads * unit);
   if (direct) {
-    return most(1, kDirectBytes / (b.cols * size_of(b.type)) / kDirectRows) * kDirectRows;
+    return most(1, least(fair, kDirectBytes / (b.cols * size_of(b.type) * unit))) * unit;
   }
   int64_t bytes = num_queries <= kFewQueries ? kPackedRowsBytes / 2 : kPackedRowsBytes;
-  return least(kBlockPanels, most(1, bytes / (b.cols * 4 * kTileCols))) * kTileCols;
+  return most(1, least(least(fair, kBlockPanels), bytes / (b.cols * 4 * unit))) * unit;
 }
 
 void pack_queries(const KnnArgs& args, const Chunk& chunk, float* packed) {
@@ -266,7 +268,8 @@ void search_chunk(const KnnArgs& args, int64_t first, int64_t n, int64_t threads
   int64_t d = b.cols;
   const float* values = static_cast<const float*>(args.queries.data) + first * d;
   bool direct = n <= kDirectQueries || d > kLongest;
-  int64_t rows_per_block = block_rows(direct, n, b), num_workers = least(threads, divide_up(b.rows, rows_per_block));
+  int64_t rows_per_block = block_rows(direct, n, threads, b),
+          num_workers = least(threads, divide_up(b.rows, rows_per_block));
   Arena arena(Scratch::packed_a, Arena::padded<Query>(n) + Arena::padded<float>(n) +
                                      Arena::padded<float>(num_workers * n) + Arena::padded<float>(n * d) +
                                      Arena::padded<float>(d) + Arena::padded<Candidates>(num_workers));

@@ -95,6 +95,14 @@ METALFAISS_INLINE void describe_row(const Search& s, const PanelErrors& error, d
   out->max_norm = out->norm[j] > out->max_norm ? out->norm[j] : out->max_norm;
 }
 
+METALFAISS_INLINE void add_special(const float* row, const float* center, int64_t d, int64_t id, PackedRows* out) {
+  double square = exact_sum<false>(row, center, d);
+  if (square < __builtin_inf()) {  // else it holds a NaN or an infinity, and is nobody's neighbour
+    out->special_norm[out->num_special] = __builtin_sqrt(square);
+    out->special[out->num_special++] = static_cast<int32_t>(id);
+  }
+}
+
 // Packs rows [first, first + count). `scratch` holds kTileCols * d floats.
 inline void pack_rows(const Search& s, const float* center, int64_t first, int64_t count, PackedRows* out,
                       float* scratch) {
@@ -114,23 +122,13 @@ inline void pack_rows(const Search& s, const float* center, int64_t first, int64
     float norm2[kTileCols];
     pack_panel(rows, center, d, out->values + j * d, norm2);
     for (int i = 0; i < kTileCols; i++) {
-      bool fast = norm2[i] <= static_cast<float>(kLargest);
+      bool exists = j + i < count, fast = norm2[i] <= static_cast<float>(kLargest);
       if (fast) {
         describe_row(s, error, norm2[i], out, j + i);
+      } else if (exists) {
+        add_special(rows[i], center, d, first + j + i, out);
       }
-      if (!fast || j + i >= count) {
-        out->start[j + i] = __builtin_inff();
-      }
-      if (fast) {
-        continue;
-      }
-      if (j + i < count) {
-        double square = exact_sum<false>(rows[i], center, d);
-        if (square < __builtin_inf()) {  // else it holds a NaN or an infinity, and is nobody's neighbour
-          out->special_norm[out->num_special] = __builtin_sqrt(square);
-          out->special[out->num_special++] = static_cast<int32_t>(first + j + i);
-        }
-      }
+      out->start[j + i] = exists && fast ? out->start[j + i] : __builtin_inff();
     }
   }
 }
@@ -143,8 +141,8 @@ struct Tile {
   int64_t init_stride;
   const float* threshold;  // of each query; null where the tile is not finished
   float* out;              // [rows of the tile][kTileCols]
-  const char* soon;        // memory to fetch meanwhile, or null: a line for each of the `depth` steps,
-  int64_t soon_step;       // so many bytes apart
+  const char* soon;        // memory to fetch meanwhile, or null: soon_step bytes for each of the `depth` steps
+  int64_t soon_step;
 };
 
 // Returns whether a value is at most its query's threshold; writes the tile only then, or where it is not finished.
@@ -162,7 +160,9 @@ bool multiply_tile(const Tile& t) {
   const char* soon = t.soon;
   for (int64_t p = 0; p < t.depth; p++, q += M, b += kTileCols) {
     if constexpr (kFetch) {
-      __builtin_prefetch(soon, 0, 2);
+      for (int at = 0; at < kTileCols * 4; at += 64) {
+        __builtin_prefetch(soon + at, 0, 2);
+      }
       soon += t.soon_step;
     }
     vf row[kTileVectors];
