@@ -119,8 +119,9 @@ void multiply_transposed(const Matrix& x, const Matrix& b, const Output& out) {
   int64_t tasks = at_most(ceil_div(2 * m * n * k, kTaskFlops), at_least(kParts, ceil_div(n * k, 1 << 16)));
   int64_t size = sums_size(n, k);
   int64_t most_parts = at_most(at_least(1, kPartialFloats / size), kParts);
-  Pieces depth(m, at_most(at_most(tasks, most_parts), m / (8 * kDepth)), kDepth);
-  Pieces cols(n, at_most(ceil_div(tasks, depth.count), n / (4 * kColumns)), kColumns);
+  Pieces depth(m, at_most(at_most(tasks, most_parts), m / (2 * kDepth)), kDepth);
+  // Few rows are divided by columns, too: their blocks are then strips, which memory likes less.
+  Pieces cols(n, depth.count < 4 ? at_most(ceil_div(tasks, depth.count), n / (4 * kColumns)) : 1, kColumns);
   float* partial = depth.count > 1 ? scratch_floats(Scratch::partial, depth.count * size) : nullptr;
   auto finish = [&](const float* z, int64_t i) {
     store_sums(z, at_most(kColumns, n - i), k, out.type, out.at(i, 0), out.ld);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <memory>
 #include <thread>
@@ -68,16 +69,24 @@ inline void cpu_relax() {
 #endif
 }
 
-// Waits for `ready()` by spinning: waking a sleeping thread costs 5 to 50 microseconds, as much as a small kernel.
+// Waits for `ready()` by spinning: waking a sleeping thread costs 5 to 100 microseconds, as much as a small kernel. After
+// about 20 microseconds it lets other threads run between two looks; after a millisecond it gives up.
 template <typename F>
 bool spin_until(F ready) {
-  for (int i = 0; i < 2000; i++) {  // about 20 microseconds
+  for (int i = 0; i < 2000; i++) {
     if (ready()) {
       return true;
     }
     cpu_relax();
   }
-  return ready();
+  auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(1);
+  while (!ready()) {
+    if (std::chrono::steady_clock::now() > end) {
+      return false;
+    }
+    sched_yield();
+  }
+  return true;
 }
 
 class Pool {
