@@ -9,7 +9,6 @@ import pytest
 import metalfaiss  # noqa: F401  (checks the extension before anything else)
 from metalfaiss import _core
 
-
 mx.set_default_device(mx.cpu)  # where the kernels are; on a Mac the default is the GPU
 
 

@@ -65,22 +65,25 @@ void set_simd_level(const std::string& name) {
 
 void bind_config(nb::module_& m) {
   m.def("mlx_version", [] { return std::string(mlx::core::version()); }, "The version of the libmlx that was loaded.");
-  m.def("round_trip", [](const mlx::core::array& x) { return x; }, "x"_a,
-        "Returns the array: shows that both sides agree on nanobind's ABI.");
+  m.def(
+      "round_trip", [](const mlx::core::array& x) { return x; }, "x"_a,
+      "Returns the array: shows that both sides agree on nanobind's ABI.");
   m.def("simd_levels", &simd_levels, "The SIMD levels that this build has and this machine can run.");
   m.def("simd_levels_built", &simd_levels_built, "The SIMD levels that the CPU kernels were compiled for.");
   m.def("compiler", &compiler, "The compiler of the CPU kernels, with its version.");
-  m.def("simd_level", [] { return std::string(cpu::simd_level_name(cpu::simd_level())); },
-        "The SIMD level in use by the CPU kernels.");
+  m.def(
+      "simd_level", [] { return std::string(cpu::simd_level_name(cpu::simd_level())); },
+      "The SIMD level in use by the CPU kernels.");
   m.def("set_simd_level", &set_simd_level, "level"_a,
         "Sets the SIMD level of the CPU kernels, process-wide: one of ``simd_levels()``.");
   m.def("num_threads", &cpu::num_threads, "How many threads a CPU kernel uses.");
-  m.def("set_num_threads",
-        [](int n) {
-          ops::require(n >= 1, "set_num_threads", "n must be at least 1. Received ", n, ".");
-          cpu::set_num_threads(n);
-        },
-        "n"_a, "Sets how many threads a CPU kernel uses, process-wide.");
+  m.def(
+      "set_num_threads",
+      [](int n) {
+        ops::require(n >= 1, "set_num_threads", "n must be at least 1. Received ", n, ".");
+        cpu::set_num_threads(n);
+      },
+      "n"_a, "Sets how many threads a CPU kernel uses, process-wide.");
 }
 
 }  // namespace metalfaiss

@@ -49,10 +49,10 @@ void set_simd_level(SimdLevel level);
   namespace neon {                            \
   void name(const Args&);                     \
   }
-#define METALFAISS_DISPATCH_LEVELS(name, args)                                             \
-  if (simd_level() == SimdLevel::neon) {                                                   \
-    return neon::name(args);                                                               \
-  }                                                                                        \
+#define METALFAISS_DISPATCH_LEVELS(name, args) \
+  if (simd_level() == SimdLevel::neon) {       \
+    return neon::name(args);                   \
+  }                                            \
   return portable::name(args);
 #else
 #define METALFAISS_DECLARE_LEVELS(name, Args) \
@@ -64,8 +64,8 @@ void set_simd_level(SimdLevel level);
 
 // Declares kernel `void name(const Args&)`: one definition per level, in that level's namespace (the kernel's .cpp,
 // compiled once per level), and the function of that name that picks the level in use.
-#define METALFAISS_KERNEL(name, Args)        \
-  METALFAISS_DECLARE_LEVELS(name, Args)      \
-  inline void name(const Args& args) {       \
-    METALFAISS_DISPATCH_LEVELS(name, args)   \
+#define METALFAISS_KERNEL(name, Args)      \
+  METALFAISS_DECLARE_LEVELS(name, Args)    \
+  inline void name(const Args& args) {     \
+    METALFAISS_DISPATCH_LEVELS(name, args) \
   }

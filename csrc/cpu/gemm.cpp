@@ -61,8 +61,9 @@ void multiply_rows(const Matrix& a, const Matrix& b, const Output& out) {
     int64_t part = task / rows.count, piece = task % rows.count;
     for (int64_t i = rows.begin(piece); i < rows.end(piece); i += block) {
       int64_t count = at_most(block, rows.end(piece) - i);
-      float* c = partial ? partial + (part * m + i) * k
-                         : direct ? static_cast<float*>(out.at(i, 0)) : scratch_floats(Scratch::tile, count * k);
+      float* c = partial  ? partial + (part * m + i) * k
+                 : direct ? static_cast<float*>(out.at(i, 0))
+                          : scratch_floats(Scratch::tile, count * k);
       av_rows(a, b, panels, i, count, depth.begin(part), depth.end(part), c, partial || !direct ? k : out.ld);
       for (int64_t r = 0; !partial && !direct && r < count; r++) {
         store_row(c + r * k, k, out.type, out.at(i + r, 0));

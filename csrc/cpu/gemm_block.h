@@ -67,7 +67,7 @@ inline void block_av(const float* a, int64_t lda, int64_t rows, int64_t n, const
 
 // ---------------------------------------------------------------- a^T b
 
-inline constexpr int kColumns = 2 * W;               // of a, in one tile of a^T b
+inline constexpr int kColumns = 2 * W;              // of a, in one tile of a^T b
 inline constexpr int64_t kFetchFloats = 40 * 1024;  // of a block that waits in L2 for its turn
 
 // Floats of the sums of a^T b for n columns of a and k of b: [panel of kColumns columns of a][column of b][kColumns].
@@ -113,8 +113,8 @@ inline void at_b_panel(const float* a, int64_t lda, int64_t m, const float* b, i
   }
 }
 
-// z (+)= the sums of a^T b for row-major a (m x n) and b (m x k). `panel` is scratch of m x kColumns floats. The block of
-// a's next m rows is fetched on the way, in the order in which it lies in memory, if both blocks fit the cache
+// z (+)= the sums of a^T b for row-major a (m x n) and b (m x k). `panel` is scratch of m x kColumns floats. The block
+// of a's next m rows is fetched on the way, in the order in which it lies in memory, if both blocks fit the cache
 // together. Otherwise the next panel is: its rows are far apart, which memory likes less.
 inline void block_at_b(const float* a, int64_t lda, int64_t m, int64_t n, const float* b, int64_t ldb, int64_t k,
                        float* z, bool accumulate, float* panel) {

@@ -142,8 +142,7 @@ enum class From { panel, memory, memory_to_panel };
 // which moves on by fetch_step. memory_to_panel leaves a packed copy in `panel`.
 template <int MR, int NV, From from>
 __attribute__((noinline)) void at_b_tile(const float* a, int64_t lda, int64_t m, const float* b, int64_t ldb, float* z,
-                                         bool accumulate, float* panel, const float* fetch,
-                                         int64_t fetch_step) {
+                                         bool accumulate, float* panel, const float* fetch, int64_t fetch_step) {
   Tile<MR, NV> tile;
   tile.zero();
   for (int64_t p = 0; p < m; p++) {

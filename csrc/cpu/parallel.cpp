@@ -69,8 +69,8 @@ inline void cpu_relax() {
 #endif
 }
 
-// Waits for `ready()` by spinning: waking a sleeping thread costs 5 to 100 microseconds, as much as a small kernel. After
-// about 20 microseconds it lets other threads run between two looks; after a millisecond it gives up.
+// Waits for `ready()` by spinning: waking a sleeping thread costs 5 to 100 microseconds, as much as a small kernel.
+// After about 20 microseconds it lets other threads run between two looks; after a millisecond it gives up.
 template <typename F>
 bool spin_until(F ready) {
   for (int i = 0; i < 2000; i++) {

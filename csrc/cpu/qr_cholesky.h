@@ -21,7 +21,7 @@ inline constexpr double kPivotTolerance = 1e-15;
 inline constexpr double kShortestColumn = 1e-30, kLongestColumn = 1e30;
 // n^3 work on one core: a wider matrix is left to Householder, whose work is all parallel.
 inline constexpr int64_t kMaxCholeskyCols = 1024;
-inline constexpr int64_t kNarrowCols = 96;  // up to which narrow tiles win
+inline constexpr int64_t kNarrowCols = 96;          // up to which narrow tiles win
 inline constexpr int64_t kPartialBytes = 16 << 20;  // at most, for the Gram matrices of chunks of rows
 
 // How many rows share one Gram matrix: enough to outweigh adding it up, and the same for any number of threads.
@@ -35,7 +35,9 @@ template <int V>
 int64_t square_ld(int64_t n) {
   return round_up(round_up(n, V * WD), kStrip * WD);
 }
-inline int64_t square_rows(int64_t n) { return round_up(n, kRowsD); }
+inline int64_t square_rows(int64_t n) {
+  return round_up(n, kRowsD);
+}
 
 // Adds rows [begin, end) of a to the Gram matrix g, whose tiles start from zero.
 template <int V>

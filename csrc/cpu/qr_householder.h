@@ -9,16 +9,16 @@
 
 namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
 
-inline constexpr int kPanel = 16;         // reflectors that are applied together; a multiple of kDots
-inline constexpr int kDots = 4;           // reflectors of a register tile
-inline constexpr int kTileCols = 3;       // columns of a register tile
-inline constexpr int kGroup = 24;         // columns that a task updates
-inline constexpr int64_t kRowChunk = 512; // rows of a column that a register tile passes over: stays in L1
-inline constexpr int64_t kLeafRatio = 8;  // a leaf of the tree has up to 2 * kLeafRatio * n rows
+inline constexpr int kPanel = 16;          // reflectors that are applied together; a multiple of kDots
+inline constexpr int kDots = 4;            // reflectors of a register tile
+inline constexpr int kTileCols = 3;        // columns of a register tile
+inline constexpr int kGroup = 24;          // columns that a task updates
+inline constexpr int64_t kRowChunk = 512;  // rows of a column that a register tile passes over: stays in L1
+inline constexpr int64_t kLeafRatio = 8;   // a leaf of the tree has up to 2 * kLeafRatio * n rows
 inline constexpr int64_t kLeafRows = 512;
 
-// Calls f with memory for `count` floats: as large as the matrix, so it is returned, unlike scratch. (No destructor: code
-// that unwinds would refer to symbols that SIMD levels share.)
+// Calls f with memory for `count` floats: as large as the matrix, so it is returned, unlike scratch. (No destructor:
+// code that unwinds would refer to symbols that SIMD levels share.)
 template <typename F>
 void with_memory(int64_t count, F f) {
   auto* memory = static_cast<float*>(__builtin_malloc(sizeof(float) * count));
@@ -104,8 +104,7 @@ METALFAISS_INLINE void add_tile(const float* v, float* c, int64_t ld, const floa
 }
 
 template <int NC>
-METALFAISS_INLINE void add(const float* v, float* c, int64_t ld, int64_t rows, const float* w, int64_t ldw,
-                                int count) {
+METALFAISS_INLINE void add(const float* v, float* c, int64_t ld, int64_t rows, const float* w, int64_t ldw, int count) {
   int64_t r = 0;
   for (; r + 4 * W <= rows; r += 4 * W) {
     add_tile<4, NC>(v + r, c + r, ld, w, ldw, count);
@@ -325,7 +324,8 @@ inline void householder_qr(const Matrix& a, const double* scale, float* q, float
   });
 }
 
-// Factors chunks of rows, then the stack of their triangles, whose Q's rows the chunks' reflectors turn into those of q.
+// Factors chunks of rows, then the stack of their triangles, whose Q's rows the chunks' reflectors turn into those of
+// q.
 inline void householder_tree(const Matrix& a, const double* scale, int64_t chunks, float* q, float* r) {
   const int64_t m = a.rows, n = a.cols;
   const int64_t v_size = Reflectors::v_size((m + chunks - 1) / chunks, n), t_size = Reflectors::t_size(n);

@@ -26,9 +26,15 @@ inline constexpr int kRowsF = kVectorRegisters == 32 ? 12 : 6;  // rows of a flo
 inline constexpr int kPanelF = 2 * W;
 inline constexpr int64_t kBlockRows = 128;  // a packed block of 256 columns (256 KB) stays in L2
 
-METALFAISS_INLINE int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
-METALFAISS_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-METALFAISS_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+METALFAISS_INLINE int64_t round_up(int64_t n, int64_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
+METALFAISS_INLINE int64_t smaller(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+METALFAISS_INLINE int64_t larger(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
 
 template <typename T>
 METALFAISS_INLINE T* scratch(Scratch slot, int64_t count) {

@@ -22,7 +22,7 @@
 namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
 
 #if defined(__AVX512F__)
-inline constexpr int W = 16;              // float32 lanes of a vector
+inline constexpr int W = 16;  // float32 lanes of a vector
 inline constexpr int kVectorRegisters = 32;
 #elif defined(__AVX2__)
 inline constexpr int W = 8;
@@ -34,10 +34,10 @@ inline constexpr int kVectorRegisters = 32;
 inline constexpr int W = 4;
 inline constexpr int kVectorRegisters = 16;
 #endif
-inline constexpr int WD = W / 2;          // float64 lanes
+inline constexpr int WD = W / 2;  // float64 lanes
 
 typedef float vf __attribute__((vector_size(4 * W)));
-typedef int32_t vi __attribute__((vector_size(4 * W)));      // also the result of comparing two vf: 0 or -1 a lane
+typedef int32_t vi __attribute__((vector_size(4 * W)));  // also the result of comparing two vf: 0 or -1 a lane
 typedef uint32_t vu __attribute__((vector_size(4 * W)));
 typedef double vd __attribute__((vector_size(8 * WD)));
 typedef float vf_half __attribute__((vector_size(4 * WD)));  // as many lanes as a vd
@@ -51,36 +51,72 @@ METALFAISS_INLINE V load_as(const T* p) {  // unaligned
   __builtin_memcpy(&v, p, sizeof v);
   return v;
 }
-METALFAISS_INLINE vf load(const float* p) { return load_as<vf>(p); }
-METALFAISS_INLINE vd load(const double* p) { return load_as<vd>(p); }
-METALFAISS_INLINE void store(float* p, vf v) { __builtin_memcpy(p, &v, sizeof v); }
-METALFAISS_INLINE void store(double* p, vd v) { __builtin_memcpy(p, &v, sizeof v); }
-METALFAISS_INLINE vf broadcast(float x) { return x - vf{}; }
-METALFAISS_INLINE vd broadcast(double x) { return x - vd{}; }
-METALFAISS_INLINE vd to_double(vf_half v) { return __builtin_convertvector(v, vd); }
-METALFAISS_INLINE vd load_double(const float* p) { return to_double(load_as<vf_half>(p)); }
+METALFAISS_INLINE vf load(const float* p) {
+  return load_as<vf>(p);
+}
+METALFAISS_INLINE vd load(const double* p) {
+  return load_as<vd>(p);
+}
+METALFAISS_INLINE void store(float* p, vf v) {
+  __builtin_memcpy(p, &v, sizeof v);
+}
+METALFAISS_INLINE void store(double* p, vd v) {
+  __builtin_memcpy(p, &v, sizeof v);
+}
+METALFAISS_INLINE vf broadcast(float x) {
+  return x - vf{};
+}
+METALFAISS_INLINE vd broadcast(double x) {
+  return x - vd{};
+}
+METALFAISS_INLINE vd to_double(vf_half v) {
+  return __builtin_convertvector(v, vd);
+}
+METALFAISS_INLINE vd load_double(const float* p) {
+  return to_double(load_as<vf_half>(p));
+}
 
 // a * b + c, contracted to one instruction where the level has it.
-METALFAISS_INLINE vf fma(vf a, vf b, vf c) { return a * b + c; }
-METALFAISS_INLINE vd fma(vd a, vd b, vd c) { return a * b + c; }
+METALFAISS_INLINE vf fma(vf a, vf b, vf c) {
+  return a * b + c;
+}
+METALFAISS_INLINE vd fma(vd a, vd b, vd c) {
+  return a * b + c;
+}
 
-METALFAISS_INLINE vf select(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
-METALFAISS_INLINE vf min(vf a, vf b) { return select(a < b, a, b); }
-METALFAISS_INLINE vf max(vf a, vf b) { return select(a > b, a, b); }
-METALFAISS_INLINE vf abs(vf a) { return (vf)((vi)a & 0x7fffffff); }
+METALFAISS_INLINE vf select(vi mask, vf yes, vf no) {
+  return (vf)((mask & (vi)yes) | (~mask & (vi)no));
+}
+METALFAISS_INLINE vf min(vf a, vf b) {
+  return select(a < b, a, b);
+}
+METALFAISS_INLINE vf max(vf a, vf b) {
+  return select(a > b, a, b);
+}
+METALFAISS_INLINE vf abs(vf a) {
+  return (vf)((vi)a & 0x7fffffff);
+}
 
 // The first n lanes of p, zeros behind them; stores only the first n lanes. Never touches memory behind p[n - 1].
 // No calls of memcpy: they would drive the caller's vectors out of their registers.
 #if defined(__AVX512F__)
-METALFAISS_INLINE vf load_first(const float* p, int n) { return (vf)_mm512_maskz_loadu_ps((1u << n) - 1, p); }
-METALFAISS_INLINE void store_first(float* p, vf v, int n) { _mm512_mask_storeu_ps(p, (1u << n) - 1, (__m512)v); }
+METALFAISS_INLINE vf load_first(const float* p, int n) {
+  return (vf)_mm512_maskz_loadu_ps((1u << n) - 1, p);
+}
+METALFAISS_INLINE void store_first(float* p, vf v, int n) {
+  _mm512_mask_storeu_ps(p, (1u << n) - 1, (__m512)v);
+}
 #elif defined(__AVX2__)
 METALFAISS_INLINE __m256i first_lanes(int n) {
   const vi lane = {0, 1, 2, 3, 4, 5, 6, 7};
   return (__m256i)(lane < n);
 }
-METALFAISS_INLINE vf load_first(const float* p, int n) { return (vf)_mm256_maskload_ps(p, first_lanes(n)); }
-METALFAISS_INLINE void store_first(float* p, vf v, int n) { _mm256_maskstore_ps(p, first_lanes(n), (__m256)v); }
+METALFAISS_INLINE vf load_first(const float* p, int n) {
+  return (vf)_mm256_maskload_ps(p, first_lanes(n));
+}
+METALFAISS_INLINE void store_first(float* p, vf v, int n) {
+  _mm256_maskstore_ps(p, first_lanes(n), (__m256)v);
+}
 #else
 METALFAISS_INLINE vf load_first(const float* p, int n) {
   vf v{};
@@ -139,9 +175,13 @@ struct bfloat_t {
   uint16_t bits;
 };
 
-METALFAISS_INLINE vu widen(vu16 v) { return __builtin_convertvector(v, vu); }
+METALFAISS_INLINE vu widen(vu16 v) {
+  return __builtin_convertvector(v, vu);
+}
 
-METALFAISS_INLINE vf load(const bfloat_t* p) { return (vf)(widen(load_as<vu16>(p)) << 16); }
+METALFAISS_INLINE vf load(const bfloat_t* p) {
+  return (vf)(widen(load_as<vu16>(p)) << 16);
+}
 
 METALFAISS_INLINE vf load(const half_t* p) {
 #if defined(__AVX512F__)
@@ -162,7 +202,9 @@ METALFAISS_INLINE vf load(const half_t* p) {
 #endif
 }
 
-METALFAISS_INLINE float load_one(const float* p) { return *p; }
+METALFAISS_INLINE float load_one(const float* p) {
+  return *p;
+}
 template <typename T>  // half_t or bfloat_t
 METALFAISS_INLINE float load_one(const T* p) {
   T lanes[W] = {*p};

@@ -42,9 +42,8 @@ void z_narrow(const Matrix& a, const Matrix& v, const Output& out) {
   int64_t tasks = at_most(ceil_div(4 * m * n * k, 4 * kTaskFlops), at_most(kParts, kPartialFloats / size));
   Pieces rows(m, tasks, 12);
   float* partial = scratch_floats(Scratch::partial, rows.count * size);
-  parallel_for(rows.count, [&](int64_t part) {
-    z_rows(a, panels, k, rows.begin(part), rows.end(part), partial + part * size);
-  });
+  parallel_for(rows.count,
+               [&](int64_t part) { z_rows(a, panels, k, rows.begin(part), rows.end(part), partial + part * size); });
   parallel_for(ceil_div(n, kColumns), [&](int64_t p) {
     float* z = scratch_floats(Scratch::tile, kColumns * k);
     add_parts(partial + p * kColumns * k, rows.count, size, kColumns * k, z);

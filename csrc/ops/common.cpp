@@ -27,7 +27,8 @@ mx::Stream cpu_stream(const char* op, mx::StreamOrDevice s) {
 }
 
 void no_gpu_kernel(const char* op) {
-  throw std::invalid_argument(message(op, "There is a kernel for CPU streams only: pass stream=mx.cpu. Received a GPU stream."));
+  throw std::invalid_argument(
+      message(op, "There is a kernel for CPU streams only: pass stream=mx.cpu. Received a GPU stream."));
 }
 
 mx::Dtype floating_result_type(const char* op, const std::vector<mx::array>& arrays) {

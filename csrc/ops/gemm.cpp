@@ -46,8 +46,13 @@ class Gemm : public mx::Primitive {
         return;
       }
       auto a_offsets = batch_offsets(a, out.shape()), b_offsets = batch_offsets(b, out.shape());
-      cpu::GemmArgs args{matrix_view(a, out.shape(), 0), matrix_view(b, out.shape(), 0), out.data<char>(),
-                         float_type(out), batch_size(out.shape()), a_offsets.data(), b_offsets.data()};
+      cpu::GemmArgs args{matrix_view(a, out.shape(), 0),
+                         matrix_view(b, out.shape(), 0),
+                         out.data<char>(),
+                         float_type(out),
+                         batch_size(out.shape()),
+                         a_offsets.data(),
+                         b_offsets.data()};
       switch (p) {
         case Product::av:
           return cpu::gemm_av(args);

@@ -105,8 +105,8 @@ std::vector<mx::array> Qr::jvp(const std::vector<mx::array>& primals, const std:
   return {dq, dr};
 }
 
-// dA = (dQ + Q copyltu(M)) R^-T, M = R dR^T - dQ^T Q, copyltu(M) = tril(M) + tril(M, -1)^T. Where m < n, A = [A1 A2] and
-// R2 = Q^T A2 hand A2 dR2^T on to dQ. (Walter, Lehmann, Lamour: On evaluating higher-order derivatives of the QR
+// dA = (dQ + Q copyltu(M)) R^-T, M = R dR^T - dQ^T Q, copyltu(M) = tril(M) + tril(M, -1)^T. Where m < n, A = [A1 A2]
+// and R2 = Q^T A2 hand A2 dR2^T on to dQ. (Walter, Lehmann, Lamour: On evaluating higher-order derivatives of the QR
 // decomposition of tall matrices with full column rank, 2012.)
 std::vector<mx::array> Qr::vjp(const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
                                const std::vector<int>&, const std::vector<mx::array>& outputs) {

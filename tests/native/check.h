@@ -16,12 +16,12 @@ namespace metalfaiss::cpu {
 
 inline int failures = 0;
 
-#define CHECK(...)                                                                                          \
-  do {                                                                                                      \
-    if (!(__VA_ARGS__)) {                                                                                   \
+#define CHECK(...)                                                                                             \
+  do {                                                                                                         \
+    if (!(__VA_ARGS__)) {                                                                                      \
       std::printf("%s:%d [%s] failed: %s\n", __FILE__, __LINE__, simd_level_name(simd_level()), #__VA_ARGS__); \
-      failures++;                                                                                           \
-    }                                                                                                       \
+      failures++;                                                                                              \
+    }                                                                                                          \
   } while (0)
 
 inline std::vector<float> normal(size_t n, unsigned seed) {
