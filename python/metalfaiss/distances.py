@@ -1,20 +1,14 @@
 """Exact search as one lazy MLX operation: distance and selection together, on MLX or NumPy arrays."""
 
-from __future__ import annotations
-
-import operator
-from typing import TYPE_CHECKING, overload
+from typing import Any, overload
 
 import mlx.core as mx
 import numpy as np
+from numpy.typing import NDArray
 
 from metalfaiss import _core
+from metalfaiss._edge import Stream, require_int, to_mlx, to_numpy
 from metalfaiss.metrics import METRIC_L2
-
-if TYPE_CHECKING:
-    from typing import Any
-
-    from numpy.typing import NDArray
 
 __all__ = ["knn"]
 
@@ -27,7 +21,7 @@ def knn(
     metric: int = METRIC_L2,
     metric_arg: float = 0.0,
     *,
-    stream: mx.Stream | mx.Device | None = None,
+    stream: Stream = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]: ...
 @overload
 def knn(
@@ -37,7 +31,7 @@ def knn(
     metric: int = METRIC_L2,
     metric_arg: float = 0.0,
     *,
-    stream: mx.Stream | mx.Device | None = None,
+    stream: Stream = None,
 ) -> tuple[mx.array, mx.array]: ...
 @overload
 def knn(
@@ -47,7 +41,7 @@ def knn(
     metric: int = METRIC_L2,
     metric_arg: float = 0.0,
     *,
-    stream: mx.Stream | mx.Device | None = None,
+    stream: Stream = None,
 ) -> tuple[mx.array, mx.array]: ...
 def knn(
     xq: Any,
@@ -56,7 +50,7 @@ def knn(
     metric: int = METRIC_L2,
     metric_arg: float = 0.0,
     *,
-    stream: mx.Stream | mx.Device | None = None,
+    stream: Stream = None,
 ) -> tuple[Any, Any]:
     """The ``k`` nearest rows of ``xb`` for every row of ``xq``: exact, in memory that does not grow with ``nb``.
 
@@ -84,24 +78,9 @@ def knn(
         TypeError: ``k`` or ``metric`` is not an integer, or an input is complex or (as an MLX array) float64.
     """
     del metric_arg
-    k, metric = _integer("k", k), _integer("metric", metric)
-    distances, ids = _core.knn(_to_mlx(xq), _to_mlx(xb), k, metric, stream=stream)
+    op = "knn"
+    k, metric = require_int(op, "k", k), require_int(op, "metric", metric)
+    distances, ids = _core.knn(to_mlx(op, "xq", xq), to_mlx(op, "xb", xb), k, metric, stream=stream)
     if isinstance(xq, mx.array) or isinstance(xb, mx.array):
         return distances, ids
-    return np.array(distances), np.array(ids)
-
-
-def _integer(name: str, value: Any) -> int:
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"[knn] {name} must be an integer. Received {value!r}.") from None
-
-
-def _to_mlx(x: Any) -> mx.array:
-    if isinstance(x, mx.array):
-        return x
-    x = np.asarray(x)
-    if x.dtype == np.float64:  # FAISS's Python converts; MLX would keep it
-        x = x.astype(np.float32)
-    return mx.array(x)
+    return to_numpy(distances), to_numpy(ids)
