@@ -24,8 +24,6 @@ SOURCES = sorted(Path(str(metalfaiss.__file__)).parent.rglob("*.py"))
 EDGES = {
     "_host.py": {"vectors", "ids", "empty", "finish", "to_numpy", "output"},
     "_edge.py": {"to_mlx", "to_numpy"},
-    "distances.py": {"knn", "_to_mlx"},
-    "pairwise.py": {"pairwise_distances", "_to_mlx"},
     "selection.py": {"select_k"},
 }
 METHODS = {"item", "tolist", "numpy", "__array__"}
