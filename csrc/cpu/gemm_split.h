@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu/gemm.h"
+#include "cpu/integers.h"
 #include "cpu/parallel.h"
 #include "cpu/simd.h"
 
@@ -15,19 +16,6 @@ inline constexpr int64_t kTaskFlops = 1 << 20;          // 10 to 20 microseconds
 inline constexpr int64_t kParts = 16;                   // most pieces of a contraction that are summed separately
 inline constexpr int64_t kPartialFloats = 4 << 20;      // all partial sums of a call: 16 MB
 inline constexpr int64_t kSharedPanelFloats = 1 << 18;  // a packed V that all tasks share: 1 MB
-
-METALFAISS_INLINE int64_t at_most(int64_t x, int64_t most) {
-  return x < most ? x : most;
-}
-METALFAISS_INLINE int64_t at_least(int64_t x, int64_t least) {
-  return x > least ? x : least;
-}
-METALFAISS_INLINE int64_t ceil_div(int64_t x, int64_t y) {
-  return (x + y - 1) / y;
-}
-METALFAISS_INLINE int64_t round_up(int64_t x, int64_t unit) {
-  return ceil_div(x, unit) * unit;
-}
 
 inline float* scratch_floats(Scratch slot, int64_t n) {
   return static_cast<float*>(thread_scratch(slot, sizeof(float) * n));

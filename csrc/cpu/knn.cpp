@@ -49,7 +49,7 @@ void search_block_directly(const Chunk& chunk, Candidates& candidates, int64_t f
   const Matrix& b = *s.database;
   int64_t d = b.cols;
   for (int64_t j = 0; j < count; j += kDirectRows) {
-    int64_t n = least(kDirectRows, count - j), at = first + j;
+    int64_t n = at_most(kDirectRows, count - j), at = first + j;
     Matrix rows = b;
     if (b.col_stride != 1) {
       for (int64_t i = 0; i < n; i++) {
@@ -75,7 +75,7 @@ void work_directly(Chunk& chunk, Candidates& candidates) {
   auto* scratch = arena.take<float>(kDirectRows * d);
   __builtin_memset(block, 0, sizeof *block);
   for (int i = 0; i < kDirectQueries; i++) {
-    block->queries[i] = chunk.packed_queries + least(i, s.num_queries - 1) * d;
+    block->queries[i] = chunk.packed_queries + at_most(i, s.num_queries - 1) * d;
   }
   if (!s.inner_product) {
     candidates.set_relative(1 + 3 * direct_error(d));
@@ -85,7 +85,7 @@ void work_directly(Chunk& chunk, Candidates& candidates) {
   }
   int64_t rows = s.database->rows, step = chunk.rows_per_block;
   for (int64_t i; (i = __atomic_fetch_add(&chunk.next_block, 1, __ATOMIC_RELAXED)) * step < rows;) {
-    int64_t count = least(step, rows - i * step);
+    int64_t count = at_most(step, rows - i * step);
     for (int64_t q = 0; q < s.num_queries; q++) {
       candidates.refresh(q);
     }
@@ -103,7 +103,7 @@ void work_directly(Chunk& chunk, Candidates& candidates) {
 void multiply_panels(const Chunk& chunk, Candidates& candidates, const PackedRows& rows, const QueryPanels& panels,
                      int64_t first, int64_t last, const char* soon, float* partial) {
   const Search& s = chunk.search;
-  int64_t d = s.database->cols, passes = divide_up(d, kDepth), depth = divide_up(d, passes);
+  int64_t d = s.database->cols, passes = ceil_div(d, kDepth), depth = ceil_div(d, passes);
   int64_t element = size_of(s.database->type);
   for (int64_t j = 0; j < rows.count; j += kTileCols) {
     for (int64_t p = 0; p < d; p += depth) {
@@ -113,7 +113,7 @@ void multiply_panels(const Chunk& chunk, Candidates& candidates, const PackedRow
         bool finished = p + depth >= d, fetch = soon && panel == first;
         Tile tile{chunk.packed_queries + begin * d + p * m,
                   rows.values + j * d + p * kTileCols,
-                  least(depth, d - p),
+                  at_most(depth, d - p),
                   p == 0 ? rows.start + j : out,
                   p == 0 ? 0 : kTileCols,
                   finished ? candidates.thresholds() + begin : nullptr,
@@ -158,7 +158,7 @@ void work_on_panels(Chunk& chunk, Candidates& candidates) {
   const Search& s = chunk.search;
   int64_t d = s.database->cols, rows = s.database->rows, step = chunk.rows_per_block;
   QueryPanels panels(s.num_queries);
-  int64_t panels_per_block = most(1, kQueryBlockBytes / (d * 4 * kTileRows));
+  int64_t panels_per_block = at_least(1, kQueryBlockBytes / (d * 4 * kTileRows));
   PackedRows packed;
   Arena storage(Scratch::packed_b, PackedRows::bytes(step, d));
   packed.attach(storage.take<char>(PackedRows::bytes(step, d)), step, d);
@@ -171,14 +171,14 @@ void work_on_panels(Chunk& chunk, Candidates& candidates) {
   const Matrix& b = *s.database;
   bool contiguous = b.col_stride == 1 && b.row_stride == d;
   for (int64_t i = claim(), next = claim(); i * step < rows; i = next, next = claim()) {
-    int64_t count = least(step, rows - i * step);
+    int64_t count = at_most(step, rows - i * step);
     const char* soon = contiguous && (next + 1) * step <= rows
                            ? static_cast<const char*>(b.data) + next * step * d * size_of(b.type)
                            : nullptr;
     pack_rows(s, chunk.center, i * step, count, &packed, scratch);
     set_slacks(s, candidates, packed.max_norm);
     for (int64_t panel = 0; panel < panels.count; panel += panels_per_block) {
-      multiply_panels(chunk, candidates, packed, panels, panel, least(panel + panels_per_block, panels.count),
+      multiply_panels(chunk, candidates, packed, panels, panel, at_most(panel + panels_per_block, panels.count),
                       panel == 0 ? soon : nullptr, partial);
     }
     score_special_rows(s, candidates, packed, scratch);
@@ -228,18 +228,18 @@ void select_results(const KnnArgs& args, const Search& s, const Candidates* work
 }
 
 int64_t capacity_for(const KnnArgs& args) {
-  int64_t k = least(args.k, args.database.rows);
-  return least(divide_up(k + most(k, 54), 16) * 16, args.database.rows);
+  int64_t k = at_most(args.k, args.database.rows);
+  return at_most(ceil_div(k + at_least(k, 54), 16) * 16, args.database.rows);
 }
 
 // How many rows are handed out to a worker at a time: what caches hold, but enough blocks to balance the workers.
 int64_t block_rows(bool direct, int64_t num_queries, int64_t threads, const Matrix& b) {
-  int64_t unit = direct ? kDirectRows : kTileCols, fair = divide_up(b.rows, 8 * threads * unit);
+  int64_t unit = direct ? kDirectRows : kTileCols, fair = ceil_div(b.rows, 8 * threads * unit);
   if (direct) {
-    return most(1, least(fair, kDirectBytes / (b.cols * size_of(b.type) * unit))) * unit;
+    return at_least(1, at_most(fair, kDirectBytes / (b.cols * size_of(b.type) * unit))) * unit;
   }
   int64_t bytes = num_queries <= kFewQueries ? kPackedRowsBytes / 2 : kPackedRowsBytes;
-  return most(1, least(least(fair, kBlockPanels), bytes / (b.cols * 4 * unit))) * unit;
+  return at_least(1, at_most(at_most(fair, kBlockPanels), bytes / (b.cols * 4 * unit))) * unit;
 }
 
 void pack_queries(const KnnArgs& args, const Chunk& chunk, float* packed) {
@@ -255,8 +255,8 @@ void pack_queries(const KnnArgs& args, const Chunk& chunk, float* packed) {
     return;
   }
   QueryPanels panels(n);
-  parallel_for(divide_up(panels.count, 16), [&](int64_t i) {
-    for (int64_t panel = 16 * i; panel < least(16 * i + 16, panels.count); panel++) {
+  parallel_for(ceil_div(panels.count, 16), [&](int64_t i) {
+    for (int64_t panel = 16 * i; panel < at_most(16 * i + 16, panels.count); panel++) {
       pack_query_panel(chunk.search, chunk.center, panels, panel, packed);
     }
   });
@@ -269,7 +269,7 @@ void search_chunk(const KnnArgs& args, int64_t first, int64_t n, int64_t threads
   const float* values = static_cast<const float*>(args.queries.data) + first * d;
   bool direct = n <= kDirectQueries || d > kLongest;
   int64_t rows_per_block = block_rows(direct, n, threads, b),
-          num_workers = least(threads, divide_up(b.rows, rows_per_block));
+          num_workers = at_most(threads, ceil_div(b.rows, rows_per_block));
   Arena arena(Scratch::packed_a, Arena::padded<Query>(n) + Arena::padded<float>(n) +
                                      Arena::padded<float>(num_workers * n) + Arena::padded<float>(n * d) +
                                      Arena::padded<float>(d) + Arena::padded<Candidates>(num_workers));
@@ -284,14 +284,15 @@ void search_chunk(const KnnArgs& args, int64_t first, int64_t n, int64_t threads
   } else {
     find_center(b, center);
   }
-  Chunk chunk{{&b, args.inner_product, least(args.k, b.rows), capacity_for(args), n, queries, num_workers, tau, share},
-              direct,
-              center,
-              packed,
-              false,
-              false,
-              rows_per_block,
-              0};
+  Chunk chunk{
+      {&b, args.inner_product, at_most(args.k, b.rows), capacity_for(args), n, queries, num_workers, tau, share},
+      direct,
+      center,
+      packed,
+      false,
+      false,
+      rows_per_block,
+      0};
   for (int64_t q = 0; q < n; q++) {
     queries[q] = prepare_query(values + q * d, chunk.center, args);
     tau[q] = kFloatMax;
@@ -308,8 +309,8 @@ void search_chunk(const KnnArgs& args, int64_t first, int64_t n, int64_t threads
   }
   parallel_for(num_workers,
                [&](int64_t w) { direct ? work_directly(chunk, workers[w]) : work_on_panels(chunk, workers[w]); });
-  parallel_for(divide_up(n, 4), [&](int64_t i) {
-    for (int64_t q = 4 * i; q < least(4 * i + 4, n); q++) {
+  parallel_for(ceil_div(n, 4), [&](int64_t i) {
+    for (int64_t q = 4 * i; q < at_most(4 * i + 4, n); q++) {
       int64_t out = (first + q) * args.k;
       select_results(args, chunk.search, workers, num_workers, q, args.distances + out, args.ids + out);
     }
@@ -333,17 +334,17 @@ void knn(const KnnArgs& args) {
     return write_trivial_results(args);
   }
   int64_t per_query = 12 * capacity_for(args);
-  int64_t limit = least(kPackedQueriesBytes / (4 * d), kCandidateBytes / per_query);
-  int64_t chunk = most(1, limit / kTileRows) * kTileRows;
+  int64_t limit = at_most(kPackedQueriesBytes / (4 * d), kCandidateBytes / per_query);
+  int64_t chunk = at_least(1, limit / kTileRows) * kTileRows;
   // With few rows, threads take chunks of the queries instead of blocks of the rows.
-  int64_t blocks = divide_up(args.database.rows * d * 4, kPackedRowsBytes), threads = num_threads();
+  int64_t blocks = ceil_div(args.database.rows * d * 4, kPackedRowsBytes), threads = num_threads();
   if (blocks < 4 * threads && n >= 4 * threads * kTileRows) {
-    chunk = least(chunk, divide_up(n, 2 * threads * kTileRows) * kTileRows);
-    return parallel_for(divide_up(n, chunk),
-                        [&](int64_t i) { search_chunk(args, i * chunk, least(chunk, n - i * chunk), 1); });
+    chunk = at_most(chunk, ceil_div(n, 2 * threads * kTileRows) * kTileRows);
+    return parallel_for(ceil_div(n, chunk),
+                        [&](int64_t i) { search_chunk(args, i * chunk, at_most(chunk, n - i * chunk), 1); });
   }
   for (int64_t first = 0; first < n; first += chunk) {
-    search_chunk(args, first, least(chunk, n - first), threads);
+    search_chunk(args, first, at_most(chunk, n - first), threads);
   }
 }
 

@@ -1,6 +1,7 @@
 // What a search sets up before its fast pass: scratch memory, the centre of the rows, and how each query takes part.
 #pragma once
 
+#include "cpu/integers.h"
 #include "cpu/knn.h"
 #include "cpu/knn_candidates.h"
 #include "cpu/parallel.h"
@@ -8,16 +9,6 @@
 namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
 
 inline constexpr int kCenterRows = 33;
-
-METALFAISS_INLINE int64_t least(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
-METALFAISS_INLINE int64_t most(int64_t a, int64_t b) {
-  return a > b ? a : b;
-}
-METALFAISS_INLINE int64_t divide_up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 // Splits a thread's scratch into arrays.
 class Arena {
@@ -40,7 +31,7 @@ class Arena {
 
 // A point amid the rows: the median of a sample in every dimension, which a few enormous rows do not move.
 inline void find_center(const Matrix& b, float* center) {
-  int64_t n = least(kCenterRows, b.rows), d = b.cols;
+  int64_t n = at_most(kCenterRows, b.rows), d = b.cols;
   Arena arena(Scratch::tile, Arena::padded<float>(n * d));
   float* scratch = arena.take<float>(n * d);
   const float* rows[kCenterRows];
@@ -48,7 +39,7 @@ inline void find_center(const Matrix& b, float* center) {
     rows[i] = float_row(b, (2 * i + 1) * b.rows / (2 * n), scratch + i * d);
   }
   for (int64_t p = 0; p < d; p += W) {
-    int lanes = static_cast<int>(least(W, d - p));
+    int lanes = static_cast<int>(at_most(W, d - p));
     vf sorted[kCenterRows];
     for (int64_t i = 0; i < n; i++) {
       vf x = lanes == W ? load(rows[i] + p) : load_first(rows[i] + p, lanes);

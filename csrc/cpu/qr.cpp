@@ -17,7 +17,7 @@ void fill(float* to, int64_t count, float value) {
 bool column_norms(const Matrix& a, double* norms) {
   __builtin_memset(norms, 0, sizeof(double) * a.cols);
   for (int64_t i0 = 0; i0 < a.rows; i0 += kBlockRows) {
-    int64_t rows = smaller(kBlockRows, a.rows - i0);
+    int64_t rows = at_most(kBlockRows, a.rows - i0);
     Rows block = rows_of(a, i0, rows);
     for (int64_t i = 0; i < rows; i++) {
       for (int64_t j = 0; j < a.cols; j++) {
@@ -97,8 +97,8 @@ void tall_qr(const Matrix& a, float* q, float* r, int64_t ldr) {
 void transposed_product(const float* q, int64_t m, const Matrix& a, float* out, int64_t ldo) {
   const Matrix qt{q, Float::f32, m, m, 1, m};
   const int64_t group = 4 * kPanelF;
-  parallel_for((a.cols + group - 1) / group, [&](int64_t task) {
-    int64_t j0 = task * group, cols = smaller(group, a.cols - j0);
+  parallel_for(ceil_div(a.cols, group), [&](int64_t task) {
+    int64_t j0 = task * group, cols = at_most(group, a.cols - j0);
     float* right = scratch<float>(Scratch::packed_b, round_up(cols, kPanelF) * m);
     const float* from = static_cast<const float*>(a.data);
     for (int64_t p0 = 0; p0 < cols; p0 += kPanelF) {
@@ -110,7 +110,7 @@ void transposed_product(const float* q, int64_t m, const Matrix& a, float* out, 
       }
     }
     for (int64_t i = 0; i < m; i += kBlockRows) {
-      int64_t rows = smaller(kBlockRows, m - i);
+      int64_t rows = at_most(kBlockRows, m - i);
       product(rows_of(qt, i, rows), rows, m, cols, right, false, out + i * ldo + j0, ldo);
     }
   });

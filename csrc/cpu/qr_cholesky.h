@@ -26,8 +26,8 @@ inline constexpr int64_t kPartialBytes = 16 << 20;  // at most, for the Gram mat
 
 // How many rows share one Gram matrix: enough to outweigh adding it up, and the same for any number of threads.
 inline int64_t gram_chunk_rows(int64_t m, int64_t n, int64_t gram_bytes) {
-  int64_t chunks = larger(1, smaller(64, kPartialBytes / gram_bytes));
-  return larger(round_up(larger(256, 2 * n), kBlockRows), round_up((m + chunks - 1) / chunks, kBlockRows));
+  int64_t chunks = at_least(1, at_most(64, kPartialBytes / gram_bytes));
+  return at_least(round_up(at_least(256, 2 * n), kBlockRows), round_up(ceil_div(m, chunks), kBlockRows));
 }
 
 // The leading dimension of the n x n matrices: whole strips, and room for whole tiles.
@@ -46,7 +46,7 @@ void gram_rows(const Matrix& a, int64_t begin, int64_t end, double* g, int64_t l
   __builtin_memset(g, 0, sizeof(double) * square_rows(n) * ld);
   double* block = scratch<double>(Scratch::packed_a, kBlockRows * Double<V>::panels(n) * Double<V>::nr);
   for (int64_t i = begin; i < end; i += kBlockRows) {
-    int64_t rows = smaller(kBlockRows, end - i);
+    int64_t rows = at_most(kBlockRows, end - i);
     pack_block<V>(rows_of(a, i, rows), rows, n, block);
     gram_block<V>(block, round_up(rows, kRowsD), n, g, ld);
   }
@@ -57,18 +57,18 @@ template <int V>
 void gram(const Matrix& a, double* g, int64_t ld) {
   const int64_t n = a.cols, size = square_rows(n) * ld;
   const int64_t chunk_rows = gram_chunk_rows(a.rows, n, size * static_cast<int64_t>(sizeof(double)));
-  const int64_t chunks = (a.rows + chunk_rows - 1) / chunk_rows;
+  const int64_t chunks = ceil_div(a.rows, chunk_rows);
   if (chunks == 1) {
     gram_rows<V>(a, 0, a.rows, g, ld);
     return;
   }
   double* partial = scratch<double>(Scratch::partial, chunks * size);
   parallel_for(chunks, [&](int64_t c) {
-    gram_rows<V>(a, c * chunk_rows, smaller((c + 1) * chunk_rows, a.rows), partial + c * size, ld);
+    gram_rows<V>(a, c * chunk_rows, at_most((c + 1) * chunk_rows, a.rows), partial + c * size, ld);
   });
   const int64_t group = chunks * n * n > 100000 ? 16 : n;  // rows that a task adds up
-  parallel_for((n + group - 1) / group, [&](int64_t task) {
-    for (int64_t i = task * group; i < smaller((task + 1) * group, n); i++) {
+  parallel_for(ceil_div(n, group), [&](int64_t task) {
+    for (int64_t i = task * group; i < at_most((task + 1) * group, n); i++) {
       for (int64_t j = i / WD * WD; j < ld; j += WD) {
         vd sum{};
         for (int64_t c = 0; c < chunks; c++) {
@@ -86,9 +86,9 @@ inline void times_upper(const Matrix& a, const double* x, int64_t ld, float* q) 
   float* right = scratch<float>(Scratch::packed_b, round_up(n, kPanelF) * n);
   pack_upper<float, kPanelF>(x, ld, n, right);
   const int64_t chunk = n >= 128 ? kBlockRows : 4 * kBlockRows;
-  parallel_for((a.rows + chunk - 1) / chunk, [&](int64_t c) {
-    for (int64_t i = c * chunk; i < smaller((c + 1) * chunk, a.rows); i += kBlockRows) {
-      int64_t rows = smaller(kBlockRows, a.rows - i);
+  parallel_for(ceil_div(a.rows, chunk), [&](int64_t c) {
+    for (int64_t i = c * chunk; i < at_most((c + 1) * chunk, a.rows); i += kBlockRows) {
+      int64_t rows = at_most(kBlockRows, a.rows - i);
       product(rows_of(a, i, rows), rows, n, n, right, true, q + i * n, n);
     }
   });
@@ -101,8 +101,8 @@ void times_upper_double(const Matrix& a, const double* x, int64_t ld, float* q) 
   const int64_t n = a.cols;
   double* right = scratch<double>(Scratch::packed_b, Double<V>::panels(n) * nr * n);
   pack_upper<double, nr>(x, ld, n, right);
-  parallel_for((a.rows + kBlockRows - 1) / kBlockRows, [&](int64_t c) {
-    int64_t i = c * kBlockRows, rows = smaller(kBlockRows, a.rows - i);
+  parallel_for(ceil_div(a.rows, kBlockRows), [&](int64_t c) {
+    int64_t i = c * kBlockRows, rows = at_most(kBlockRows, a.rows - i);
     double* block = scratch<double>(Scratch::packed_a, kBlockRows * Double<V>::panels(n) * nr);
     pack_block<V>(rows_of(a, i, rows), rows, n, block);
     product_block<V>(block, rows, n, right, q + i * n, n);

@@ -130,7 +130,7 @@ METALFAISS_INLINE void for_columns(int64_t n, F f) {
 inline void all_dots(const float* v, int64_t width, const float* c, int64_t cols, int64_t ld, int64_t rows, float* w,
                      int64_t ldw) {
   for (int64_t r0 = 0; r0 < rows; r0 += kRowChunk) {
-    int64_t length = smaller(kRowChunk, rows - r0);
+    int64_t length = at_most(kRowChunk, rows - r0);
     for (int64_t i = 0; i < width; i += kDots) {
       for_columns(cols, [&]<int NC>(int64_t j) __attribute__((always_inline)) {
         dots<kDots, NC>(v + i * ld + r0, c + j * ld + r0, ld, length, w + i * ldw + j, ldw);
@@ -154,7 +154,7 @@ inline void apply_to_group(const float* v, const float* t, int64_t width, bool t
     }
   }
   for (int64_t r0 = 0; r0 < rows; r0 += kRowChunk) {
-    int64_t length = smaller(kRowChunk, rows - r0);
+    int64_t length = at_most(kRowChunk, rows - r0);
     for_columns(cols, [&]<int NC>(int64_t j) __attribute__((always_inline)) {
       add<NC>(v + r0, c + j * ld + r0, ld, length, tw + j, kGroup, static_cast<int>(width));
     });
@@ -163,13 +163,13 @@ inline void apply_to_group(const float* v, const float* t, int64_t width, bool t
 
 // Applies panel k0 to columns [from, to) of c, which has the rows of h.
 inline void apply_panel(const Reflectors& h, int64_t k0, bool transposed, float* c, int64_t from, int64_t to) {
-  const int64_t r0 = k0 / W * W, width = round_up(smaller(kPanel, h.n - k0), kDots);
+  const int64_t r0 = k0 / W * W, width = round_up(at_most(kPanel, h.n - k0), kDots);
   const float *v = h.v + k0 * h.ld + r0, *t = h.t + k0 * kPanel;
   auto group = [&](int64_t g) {
     int64_t j = from + g * kGroup;
-    apply_to_group(v, t, width, transposed, c + j * h.ld + r0, smaller(kGroup, to - j), h.ld, h.ld - r0);
+    apply_to_group(v, t, width, transposed, c + j * h.ld + r0, at_most(kGroup, to - j), h.ld, h.ld - r0);
   };
-  const int64_t groups = (to - from + kGroup - 1) / kGroup;
+  const int64_t groups = ceil_div(to - from, kGroup);
   if ((h.ld - r0) * (to - from) >= 1 << 15) {  // a task is worth a tenth of a millisecond in all
     parallel_for(groups, group);
     return;
@@ -214,7 +214,7 @@ inline float reflector(float* column, int64_t k, int64_t rows, float* diagonal) 
 
 // Factors the columns of one panel, moves R's entries to r (n x n, row-major) and fills the panel's T.
 inline void factor_panel(const Reflectors& h, int64_t k0, float* r) {
-  const int64_t end = smaller(k0 + kPanel, h.n), r0 = k0 / W * W;
+  const int64_t end = at_most(k0 + kPanel, h.n), r0 = k0 / W * W;
   float tau[kPanel];
   for (int64_t k = k0; k < end; k++) {
     float* column = h.v + k * h.ld;
@@ -258,7 +258,7 @@ inline void factor(const Reflectors& h, const Matrix& a, int64_t first_row, cons
   for (int64_t i0 = 0; i0 < h.rows; i0 += kStep) {
     for (int64_t j = 0; j < h.n; j++) {
       double s = scale ? scale[j] : 1;
-      for (int64_t i = i0; i < smaller(i0 + kStep, h.rows); i++) {
+      for (int64_t i = i0; i < at_most(i0 + kStep, h.rows); i++) {
         h.v[j * h.ld + i] = static_cast<float>(from[i * a.row_stride + j * a.col_stride] * s);
       }
     }
@@ -266,7 +266,7 @@ inline void factor(const Reflectors& h, const Matrix& a, int64_t first_row, cons
   __builtin_memset(r, 0, sizeof(float) * h.n * h.n);
   for (int64_t k0 = 0; k0 < h.n; k0 += kPanel) {
     factor_panel(h, k0, r);
-    apply_panel(h, k0, true, h.v, smaller(k0 + kPanel, h.n), h.n);
+    apply_panel(h, k0, true, h.v, at_most(k0 + kPanel, h.n), h.n);
   }
 }
 
@@ -288,7 +288,7 @@ inline void form_q(const Reflectors& h, const float* top, const float* sign, flo
   constexpr int64_t kStep = 16;
   for (int64_t i0 = 0; i0 < h.rows; i0 += kStep) {
     for (int64_t j = 0; j < h.n; j++) {
-      for (int64_t i = i0; i < smaller(i0 + kStep, h.rows); i++) {
+      for (int64_t i = i0; i < at_most(i0 + kStep, h.rows); i++) {
         q[i * h.n + j] = c[j * h.ld + i] * sign[j];
       }
     }
@@ -309,7 +309,7 @@ inline void householder_tree(const Matrix& a, const double* scale, int64_t chunk
 
 // q (m x n, row-major) and r (n x n, row-major) of a with its columns scaled, m >= n. q may be a.
 inline void householder_qr(const Matrix& a, const double* scale, float* q, float* r) {
-  const int64_t m = a.rows, n = a.cols, leaf = larger(kLeafRows, kLeafRatio * n);
+  const int64_t m = a.rows, n = a.cols, leaf = at_least(kLeafRows, kLeafRatio * n);
   if (m >= 2 * leaf) {
     householder_tree(a, scale, m / leaf, q, r);
     return;
@@ -328,7 +328,7 @@ inline void householder_qr(const Matrix& a, const double* scale, float* q, float
 // q.
 inline void householder_tree(const Matrix& a, const double* scale, int64_t chunks, float* q, float* r) {
   const int64_t m = a.rows, n = a.cols;
-  const int64_t v_size = Reflectors::v_size((m + chunks - 1) / chunks, n), t_size = Reflectors::t_size(n);
+  const int64_t v_size = Reflectors::v_size(ceil_div(m, chunks), n), t_size = Reflectors::t_size(n);
   with_memory(chunks * (v_size + t_size + n * n) + n, [&](float* memory) {
     float *t = memory + chunks * v_size, *stack = t + chunks * t_size, *ones = stack + chunks * n * n;
     auto begin = [&](int64_t c) { return c * m / chunks; };

@@ -5,6 +5,7 @@
 // matrix: panels of `nr` columns, each panel `depth` x nr contiguous. Both are padded with zero columns.
 #pragma once
 
+#include "cpu/integers.h"
 #include "cpu/matrix.h"
 #include "cpu/parallel.h"
 #include "cpu/simd.h"
@@ -25,16 +26,6 @@ inline constexpr int kRowsD = 4, kNarrow = 2, kWide = 2;
 inline constexpr int kRowsF = kVectorRegisters == 32 ? 12 : 6;  // rows of a float32 tile of two vectors
 inline constexpr int kPanelF = 2 * W;
 inline constexpr int64_t kBlockRows = 128;  // a packed block of 256 columns (256 KB) stays in L2
-
-METALFAISS_INLINE int64_t round_up(int64_t n, int64_t multiple) {
-  return (n + multiple - 1) / multiple * multiple;
-}
-METALFAISS_INLINE int64_t smaller(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
-METALFAISS_INLINE int64_t larger(int64_t a, int64_t b) {
-  return a > b ? a : b;
-}
 
 template <typename T>
 METALFAISS_INLINE T* scratch(Scratch slot, int64_t count) {
@@ -57,7 +48,7 @@ inline Rows rows_of(const Matrix& m, int64_t first, int64_t rows) {
   constexpr int64_t kStep = 16;  // copies in squares, so that neither side misses the cache on every element
   for (int64_t i0 = 0; i0 < rows; i0 += kStep) {
     for (int64_t j0 = 0; j0 < m.cols; j0 += kStep) {
-      int64_t i1 = smaller(i0 + kStep, rows), j1 = smaller(j0 + kStep, m.cols);
+      int64_t i1 = at_most(i0 + kStep, rows), j1 = at_most(j0 + kStep, m.cols);
       for (int64_t j = j0; j < j1; j++) {
         for (int64_t i = i0; i < i1; i++) {
           to[i * m.cols + j] = from[i * m.row_stride + j * m.col_stride];
@@ -140,7 +131,7 @@ void gram_block(const double* block, int64_t padded_rows, int64_t n, double* g, 
   constexpr int nr = Double<V>::nr;
   for (int64_t j = 0; j < Double<V>::panels(n); j++) {
     const double* b = block + j * padded_rows * nr;
-    for (int64_t i = 0; i < smaller((j + 1) * nr, n); i += kRowsD) {
+    for (int64_t i = 0; i < at_most((j + 1) * nr, n); i += kRowsD) {
       const double* a = block + i / nr * padded_rows * nr + i % nr;
       gram_tile<V>(a, b, padded_rows, g + i * ldg + j * nr, ldg);
     }
@@ -152,7 +143,7 @@ void gram_block(const double* block, int64_t padded_rows, int64_t n, double* g, 
 template <typename T, int nr>
 void pack_upper(const double* x, int64_t ldx, int64_t n, T* to) {
   for (int64_t j0 = 0; j0 < n; j0 += nr, to += n * nr) {
-    int64_t width = smaller(nr, n - j0);
+    int64_t width = at_most(nr, n - j0);
     for (int64_t p = 0; p < j0 + width; p++) {
       for (int64_t j = 0; j < nr; j++) {
         to[p * nr + j] = j < width ? static_cast<T>(x[p * ldx + j0 + j]) : T{0};
@@ -199,8 +190,8 @@ inline void product(Rows a, int64_t rows, int64_t depth, int64_t n, const float*
                     int64_t ldo) {
   for (int64_t j0 = (n - 1) / kPanelF * kPanelF; j0 >= 0; j0 -= kPanelF) {
     const float* panel = x + j0 * depth;
-    int64_t width = smaller(kPanelF, n - j0);
-    int64_t k = upper ? smaller(j0 + width, depth) : depth;
+    int64_t width = at_most(kPanelF, n - j0);
+    int64_t k = upper ? at_most(j0 + width, depth) : depth;
     auto tile = [&]<int R>(int64_t i) __attribute__((always_inline)) {
       product_tile<R>({a.data + i * a.ld, a.ld}, panel, k, out + i * ldo + j0, ldo, width);
     };
@@ -228,7 +219,7 @@ void product_block(const double* block, int64_t rows, int64_t n, const double* x
       for (int64_t panel = 0; panel <= j; panel++) {
         const double* a = block + (panel * padded + i) * nr;
         const double* right = x + (j * n + panel * nr) * nr;
-        int64_t depth = smaller(nr, n - panel * nr);
+        int64_t depth = at_most(nr, n - panel * nr);
         for (int64_t p = 0; p < depth; p++) {
           vd b[V];
 #pragma GCC unroll 4
@@ -245,7 +236,7 @@ void product_block(const double* block, int64_t rows, int64_t n, const double* x
           }
         }
       }
-      int64_t width = smaller(nr, n - j * nr);
+      int64_t width = at_most(nr, n - j * nr);
 #pragma GCC unroll 8
       for (int r = 0; r < kRowsD; r++) {
         if (i + r >= rows) {
