@@ -13,6 +13,7 @@ using namespace nb::literals;
 
 void bind_config(nb::module_& m);
 void bind_gemm(nb::module_& m);
+void bind_gpu(nb::module_& m);
 void bind_graph(nb::module_& m);
 void bind_knn(nb::module_& m);
 void bind_pairwise_distances(nb::module_& m);

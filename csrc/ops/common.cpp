@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "gpu/executor.h"
 #include "mlx/allocator.h"
 
 #if defined(__linux__)
@@ -24,6 +25,22 @@ mx::Stream cpu_stream(const char* op, mx::StreamOrDevice s) {
     no_gpu_kernel(op);
   }
   return stream;
+}
+
+mx::Stream kernel_stream(const char* op, mx::StreamOrDevice s) {
+  mx::Stream stream = mx::to_stream(s);
+  require(stream.device == mx::Device::cpu || runs_gpu_kernels(stream), op,
+          "A GPU stream needs a build for that GPU: pass stream=mx.cpu. Received a GPU stream.");
+  return stream;
+}
+
+bool runs_gpu_kernels(mx::Stream s) {
+  return gpu::executor(s) != nullptr;
+}
+
+void run(const gpu::Plan& plan, const std::vector<mx::array>& inputs, const std::vector<mx::array>& outputs,
+         mx::Stream s) {
+  gpu::executor(s)->run(plan, inputs, outputs, s);
 }
 
 void no_gpu_kernel(const char* op) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cpu/matrix.h"
+#include "gpu/launch.h"
 #include "mlx/array.h"
 #include "mlx/ops.h"
 #include "mlx/primitives.h"
@@ -53,6 +54,16 @@ void require(bool holds, const char* op, const Parts&... parts) {
 
 // The stream to run on. Throws where the operation has no kernel for the stream's device: nothing falls back silently.
 mx::Stream cpu_stream(const char* op, mx::StreamOrDevice s);
+
+// The same for an operation with GPU kernels: a CPU stream, or a GPU stream whose device this build can drive.
+mx::Stream kernel_stream(const char* op, mx::StreamOrDevice s);
+
+// Whether GPU kernels run the operations of this stream: eval_cpu hands over to eval_gpu where a simulator does.
+bool runs_gpu_kernels(mx::Stream s);
+
+// Runs the plan of an operation on a stream that runs GPU kernels.
+void run(const gpu::Plan& plan, const std::vector<mx::array>& inputs, const std::vector<mx::array>& outputs,
+         mx::Stream s);
 
 // The floating dtype that MLX promotes the arrays to (integers and booleans count as float32). Throws TypeError for
 // complex64 and float64.

@@ -1,0 +1,47 @@
+// Who runs a plan: the executor of the stream's device.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gpu/launch.h"
+#include "mlx/array.h"
+#include "mlx/stream.h"
+
+namespace metalfaiss::gpu {
+
+namespace mx = mlx::core;
+
+class Executor {
+ public:
+  virtual ~Executor() = default;
+
+  // Enqueues the plan's steps on the stream. Outputs have memory; temporaries are the executor's to allocate.
+  virtual void run(const Plan& plan, const std::vector<mx::array>& inputs, const std::vector<mx::array>& outputs,
+                   mx::Stream stream) = 0;
+
+  // How its kernels are compiled, for show_config().
+  virtual std::string description() const = 0;
+};
+
+// The executor that runs operations of this stream, or nullptr where CPU kernels do or nobody can.
+Executor* executor(mx::Stream stream);
+
+// Runs every operation, whatever its stream, through `simulator`: for tests. nullptr ends it.
+void simulate(Executor* simulator);
+
+// The executor of this build's GPU, or nullptr where it has none (metal.cpp).
+Executor* device_executor();
+
+// A temporary of the plan.
+mx::array temporary(int64_t bytes);
+
+// The flattened source of metal/<family>.metal, embedded by the build. Throws std::out_of_range for an unknown family.
+std::string_view kernel_source(std::string_view family);
+std::vector<std::string_view> kernel_families();
+
+// The source that a launch compiles: its constants and its own name in front of the family's.
+std::string specialised_source(const Launch& launch);
+
+}  // namespace metalfaiss::gpu
