@@ -41,7 +41,7 @@ inline long batch_offset(constant QrBlockParams& p, long matrix) {
   for (int e = index; e < entries; e += THREADS) {
     y[e] = v[e / width * p.v_stride + e % width];
   }
-  threadgroup_barrier(mem_flags::mem_threadgroup);
+  threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);  // v is written at the end
   bool finite = true;
   for (int i = 0; i < width; i++) {
     if (index < width) {

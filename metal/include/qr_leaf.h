@@ -177,6 +177,7 @@ inline void dot_column(thread const float* c, Place at, threadgroup const float*
     }
   }
   if (at.simds == 1) {
+    simdgroup_barrier(mem_flags::mem_threadgroup);
     return;
   }
 #pragma unroll
