@@ -4,10 +4,12 @@ and most of its restrictions. Its words are translated to MSL's, with what MSL r
 
 from __future__ import annotations
 
+import atexit
 import json
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 from .finding import Finding, Source
 from .prepass import for_clang
 
-__all__ = ["FLAGS", "MissingClang", "clang", "parse"]
+__all__ = ["FLAGS", "MissingClang", "clang", "parse", "prelude"]
 
 _INCLUDE = Path(__file__).resolve().parent / "include"
 _OLDEST = 19
@@ -24,11 +26,11 @@ _OLDEST = 19
 # The target has bfloat and 64-bit pointers; no code is made for it.
 _LANGUAGE = """-x cl -cl-std=clc++2021 -cl-no-stdinc -nostdinc -target nvptx64 -cl-single-precision-constant -fsyntax-only
 -Xclang -cl-ext=+cl_khr_fp16,+__opencl_c_generic_address_space,-__opencl_c_device_enqueue,-__opencl_c_program_scope_global_variables,-cl_khr_fp64,-__opencl_c_fp64
--Xclang -ast-dump=json -fno-caret-diagnostics -fno-color-diagnostics -ferror-limit=0 -ftemplate-backtrace-limit=0""".split()  # noqa: E501
+-fno-caret-diagnostics -fno-color-diagnostics -ferror-limit=0 -ftemplate-backtrace-limit=0""".split()  # noqa: E501
 
 # Shared headers are flattened in, so that a family need not use all their functions.
 FLAGS = """-Wall -Wextra -Wconversion -Wno-sign-conversion -Wconditional-uninitialized -Wshadow -Wshorten-64-to-32
--Wpre-c++17-compat -Wno-unused-function""".split()
+-Wpre-c++17-compat -Wglobal-constructors -Wno-unused-function""".split()
 
 _DIAGNOSTIC = re.compile(
     r"^(?P<file>[^:\n]+):(?P<line>\d+):\d+: (?P<kind>fatal error|error|warning|note): (?P<text>.*?)(?: \[(?P<flag>-W[^\]]+)\])?$"
@@ -60,6 +62,7 @@ _REQUIRED = [
     (r"-Wunused", "kernels declare what they use"),
     (r"-Wshadow", "a name has one meaning in a function"),
     (r"-W(sometimes-|conditional-)?uninitialized", "registers hold garbage until they are written"),
+    (r"-Wglobal-constructors", "a variable at program scope is initialised by a constant expression"),
     (r"-Wpre-c\+\+17-compat|C\+\+17", "MSL 3.2 is C++14"),
     (r"program scope variable", "MSL requires `constant` of a variable at program scope"),
     (r"static local variable", "MSL requires `constant` of a static variable"),
@@ -67,9 +70,15 @@ _REQUIRED = [
     (r"variadic", "MSL has no variadic functions"),
     (r"non-kernel function variable|outermost scope of a kernel", "threadgroup memory is declared at the top of a kernel's body"),  # noqa: E501
     (r"variable cannot have an initializer", "threadgroup memory starts uninitialised: write it and pass a barrier"),
+    (
+        r"'(?!const)[^']*\*' (with|from)[^']*'const [^']*\*'|as 'this' argument.*const|would lose const",
+        "`constant` memory and `const` pointers are read only",
+    ),
+    (r"'[^']*\*' (with|from)[^']*'[^']*[*\]]'|to address space", "address spaces do not convert into each other"),
     (r"read-only variable|const-qualified|drops? .*const", "`constant` memory and `const` pointers are read only"),
     (r"changes address space|address space|incompatible type .*\*", "address spaces do not convert into each other"),
     (r"call to deleted function", "MSL's library has no functions of bfloat: convert to float"),
+    (r"call to '\w+[234]' is ambig", "a vector is made of one scalar, of its components, or of a vector as long"),
     (r"call to '\w+' is ambiguous", "MSL's overloads take arguments of one type: convert them to it"),
     (r"no matching function for call to 'as_type'", "as_type<> requires two types of one size"),
     (r"'simd_vote'", "a vote becomes bits by ulong(vote), and the bits become uint by uint(ulong(vote))"),
@@ -81,6 +90,13 @@ _REQUIRED = [
     (r"unknown type name|undeclared identifier|no (type|member|template) named", "it is not in the part of MSL that the dialect has"),  # noqa: E501
     (r"vector", "vectors do not convert implicitly: write float4(x)"),
     (r"bfloat", "bfloat converts implicitly to float alone, and nothing to bfloat"),
+]
+
+
+# What the pre-pass and the rules say better.
+_KNOWN = [
+    r"kernel must have void return type",
+    r"implicit conversion.* to '[^']*\bbfloat\d?'",
 ]
 
 
@@ -106,29 +122,52 @@ def clang() -> str:
 
 def parse(source: Source, suffix: str = "", flags: list[str] = FLAGS) -> tuple[list[Finding], list[dict[str, Any]]]:
     """clang's findings, and the syntax tree of the source's own declarations. The suffix is read after the source."""
-    command = [clang(), *_LANGUAGE, *flags, "-isystem", str(_INCLUDE), "-include", str(_INCLUDE / "metal_lint_prelude"), "-"]
+    command = [*_command(flags), "-include-pch", prelude(), "-Xclang", "-ast-dump=json", "-"]
     run = subprocess.run(command, input=f"{for_clang(source)}\n{suffix}", capture_output=True, text=True)
     if run.returncode not in (0, 1):
         raise RuntimeError(f"[lint] {command[0]} failed on {source.name}: {run.stderr[-2000:]}")
-    return list(_findings(source, run.stderr)), _own(run.stdout)
+    return list(_findings(source, run.stderr)), json.loads(run.stdout).get("inner", [])
+
+
+@lru_cache(maxsize=1)
+def prelude() -> str:
+    """The declarations of include/, read once a process: the tree of a source then has its own declarations alone."""
+    folder = tempfile.mkdtemp(prefix="metal-lint-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    header, compiled = Path(folder) / "prelude.h", Path(folder) / "prelude.pch"
+    header.write_text("#include <metal_stdlib>\n")
+    command = [*_command(FLAGS), "-Xclang", "-emit-pch", "-Xclang", "-o", "-Xclang", str(compiled), str(header)]
+    subprocess.run(command, check=True)
+    return str(compiled)
+
+
+def _command(flags: list[str]) -> list[str]:
+    return [clang(), *_LANGUAGE, *flags, "-isystem", str(_INCLUDE)]
 
 
 def _findings(source: Source, diagnostics: str) -> Iterator[Finding]:
     last = source.text.count("\n") + 1
-    pending: tuple[str, str] | None = None  # a diagnostic in a header, until the note that says where it was used
-    for text in diagnostics.splitlines():
-        match = _DIAGNOSTIC.match(text)
-        if match is None:
-            continue
-        here, line, note = match["file"] == "<stdin>", int(match["line"]), match["kind"] == "note"
-        if note and not (here and pending and "requested here" in match["text"]):
-            continue
-        rule, message = pending if note and pending else _in_msl(match["text"], match["flag"] or "")
-        pending = None
-        if not here:
-            pending = rule, message
-        elif line <= last:
-            yield source.finding(line, rule, message)
+    for here, notes in _grouped(diagnostics):
+        line, text = int(here["line"]), here["text"]
+        if here["file"] != "<stdin>":  # in a header, which a note says where it was used from
+            used = next((n for n in notes if n["file"] == "<stdin>" and "requested here" in n["text"]), None)
+            line = int(used["line"]) if used else 1
+        viable = [n["text"] for n in notes if n["file"] == "<stdin>" and "not viable: " in n["text"]]
+        if viable and "no matching function" in text:
+            text += f" ({viable[0].split('not viable: ')[1]})"
+        if line <= last and not any(re.search(known, text) for known in _KNOWN):
+            yield source.finding(line, *_in_msl(text, here["flag"] or ""))
+
+
+def _grouped(diagnostics: str) -> Iterator[tuple[re.Match[str], list[re.Match[str]]]]:
+    """Each error or warning with its notes."""
+    found: list[tuple[re.Match[str], list[re.Match[str]]]] = []
+    for match in filter(None, map(_DIAGNOSTIC.match, diagnostics.splitlines())):
+        if match["kind"] != "note":
+            found.append((match, []))
+        elif found:
+            found[-1][1].append(match)
+    return iter(found)
 
 
 def _in_msl(text: str, flag: str) -> tuple[str, str]:
@@ -137,13 +176,3 @@ def _in_msl(text: str, flag: str) -> tuple[str, str]:
     text = re.sub(r"(?<= )'\s+", "'", re.sub(r" {2,}", " ", text))
     required = next((r for pattern, r in _REQUIRED if re.search(pattern, f"{flag} {text}")), "")
     return flag.removeprefix("-W").split(",")[0] or "clang", f"{text}: {required}" if required else text
-
-
-def _own(dump: str) -> list[dict[str, Any]]:
-    """The declarations behind the prelude."""
-    mark = dump.find('"name": "metal_lint_end"')
-    if mark < 0:
-        raise RuntimeError("[lint] clang printed no syntax tree")
-    begin = dump.find("\n    },\n    {", mark)
-    end = dump.rfind("\n  ]\n}")
-    return [] if begin < 0 else json.loads("[" + dump[begin + len("\n    },") : end] + "]")

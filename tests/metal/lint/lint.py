@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .finding import Finding, Source
-from .frontend import FLAGS, parse
+from .frontend import FLAGS, parse, prelude
 from .prepass import for_clang, signatures, words
 from .rules import RULES, probes
 from .tree import Tree
@@ -38,17 +38,13 @@ def lint(source: Source, disabled: Collection[str] = ()) -> list[Finding]:
         for name, rule in RULES.items():
             if name not in disabled:
                 found += [source.finding(line, name, message) for line, message in rule(tree, text)]
-        # What becomes bfloat is the rule's above: clang warns of part of it.
-        found += [
-            f
-            for f in diagnostics
-            if not (f.rule.startswith("implicit-") and re.search(r" to 'bfloat\d?'", f.message))
-        ]
+        found += diagnostics
     return sorted(set(found))
 
 
 def lint_all(sources: Iterable[Source]) -> list[list[Finding]]:
     """The findings of each source; clang runs on every core."""
+    prelude()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(lint, sources))
 

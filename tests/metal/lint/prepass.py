@@ -101,12 +101,12 @@ def words(source: Source) -> Iterator[Finding]:
         if bad is not None:
             yield source.finding(number, "ascii", f"the character {bad!a}: kernel sources pass through ASCII")
     yield from _includes(source)
-    text = _blank(_DIRECTIVE, without_comments(source.text))
+    text = _blank(_DIRECTIVE, _blank(_ATTRIBUTE, without_comments(source.text)))
     tokens = [(m.group(), text.count("\n", 0, m.start()) + 1) for m in _TOKEN.finditer(text)]
-    padded = [("", 0), ("", 0), *tokens, ("", 0), ("", 0)]
-    for i in range(2, len(padded) - 2):
-        (word, line), before, after = padded[i], padded[i - 1][0], padded[i + 1][0]
-        for rule, message in _word(word, before, after, padded[i + 2][0]):
+    neighbours = ["", *(word for word, _ in tokens), ""]
+    for i, (word, line) in enumerate(tokens):
+        before, after = neighbours[i], neighbours[i + 2]
+        for rule, message in _word(word, before, after):
             yield source.finding(line, rule, message)
 
 
@@ -127,7 +127,7 @@ def _includes(source: Source) -> Iterator[Finding]:
         yield source.finding(1, "include", "<metal_stdlib> is not included: MSL declares its functions and types there")
 
 
-def _word(word: str, before: str, after: str, second: str) -> Iterator[tuple[str, str]]:
+def _word(word: str, before: str, after: str) -> Iterator[tuple[str, str]]:
     member = before in (".", "->")
     if word in _NOT_MSL and not member and not (word == "std" and after != "::"):
         yield "not-msl", f"`{word}`: MSL has no {_NOT_MSL[word]}"
@@ -152,19 +152,17 @@ def _word(word: str, before: str, after: str, second: str) -> Iterator[tuple[str
     elif word[0].isdigit() or word[0] == ".":
         yield from _literal(word)
     elif word in _ADDRESS_SPACES | _FUNCTIONS:
-        if _is_name(before, after, second):
+        if _is_name(before, after):
             yield "reserved-word", f"`{word}` is a keyword of MSL: it cannot name anything"
     elif word in _TYPES - {"T", "void", "auto"} and before in _TYPES - {"unsigned", "signed", "long"} and after in "=,;)[":
         yield "reserved-word", f"`{word}` is a type of MSL: it cannot name anything"
 
 
-def _is_name(before: str, after: str, second: str) -> bool:
+def _is_name(before: str, after: str) -> bool:
     """Whether an address space or function qualifier stands where a name does: a type must follow it."""
     if before in (".", "->"):
         return True
-    if after == "[" and second == "[":  # uint thread [[...]]
-        return True
-    return not (after[:1].isalpha() or after[:1] == "_" or after in ("*", "&") or after == "[[") or (
+    return not (after[:1].isalpha() or after[:1] == "_" or after in ("*", "&")) or (
         after in ("*", "&") and before in ("=", "(", "[", "return", "+", "-", "/", "<", ">", ",")
     )
 

@@ -15,6 +15,7 @@ _THREADGROUP_BYTES = 32768
 _CASTS = {"CStyleCastExpr", "CXXFunctionalCastExpr", "CXXStaticCastExpr", "CXXReinterpretCastExpr", "CXXConstCastExpr"}
 _DECLARATIONS = {"VarDecl", "ParmVarDecl", "FieldDecl", "TypedefDecl", "TypeAliasDecl"}
 _COMPARISONS = {"<", ">", "<=", ">=", "==", "!="}
+_ADDRESS_SPACE = re.compile(r"\b(device|constant|thread|threadgroup)\b")
 _STRUCT = re.compile(r"\bstruct\s+(\w+)\s*\{")
 
 
@@ -49,8 +50,11 @@ def _is_kernel(function: Node) -> bool:
     return any(c.kind == "OpenCLKernelAttr" for c in function.children)
 
 
-def address_space(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
+def address_space(tree: Tree, text: str) -> Iterator[tuple[int, str]]:
+    required = "MSL requires device, constant, thread or threadgroup of every pointer and reference"
     for node in tree.walk():
+        if node.kind == "ParmVarDecl" and "[" in (written := node.text(text)) and not _ADDRESS_SPACE.search(written):
+            yield node.line, f"`{node.name}` is an array, and as a parameter a pointer to no address space: {required}"
         written = spelled(node)
         if node.kind == "FunctionDecl":
             written = written.split("(", 1)[0]
@@ -60,8 +64,7 @@ def address_space(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
             what = f"`{node.name}`" if node.name else "a cast"
             yield (
                 node.line,
-                f"{what} points or refers to memory of no address space: MSL requires device, constant, thread or "
-                "threadgroup of every pointer and reference",
+                f"{what} points or refers to memory of no address space: {required}",
             )
 
 
@@ -203,9 +206,7 @@ def vector_comparison(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
 def swizzle(tree: Tree, text: str) -> Iterator[tuple[int, str]]:
     for node in tree.walk():
         if node.kind == "ExtVectorElementExpr":
-            end = node.data.get("range", {}).get("end", {})
-            end = end.get("spellingLoc", end)
-            name = text[end["offset"] : end["offset"] + end["tokLen"]] if "offset" in end else ""
+            name = node.text(text, last=True)
             if name and not re.fullmatch(r"[xyzw]{1,4}|[rgba]{1,4}", name):
                 yield node.line, f"`.{name}`: the components of a vector are x, y, z, w or r, g, b, a"
 
@@ -216,13 +217,14 @@ def offset_overflow(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
     A product that cannot overflow says so by an explicit conversion: ``x[uint(row * p.stride)]``.
     """
     tainted: set[str] = set()
+    constants = _constants(tree)
     for node in tree.walk():
         if node.kind == "VarDecl" and node.data.get("init") and any(_is_parameter(n, tainted) for n in node.walk()):
             if _bits(node) == 32:
                 tainted.add(node.data["id"])
     for node in tree.walk():
         for offset in _offsets(node):
-            product = _product(offset, tainted)
+            product = _product(offset, tainted, constants)
             if product is not None:
                 yield (
                     product.line,
@@ -256,33 +258,37 @@ def _is_parameter(node: Node, tainted: set[str]) -> bool:
     return node.kind == "DeclRefExpr" and node.data.get("referencedDecl", {}).get("id") in tainted
 
 
-def _product(node: Node, tainted: set[str]) -> Node | None:
+def _product(node: Node, tainted: set[str], constants: set[str]) -> Node | None:
     if node.kind in ("ParenExpr", "ImplicitCastExpr"):
-        return _product(node.children[0], tainted) if node.children else None
+        return _product(node.children[0], tainted, constants) if node.children else None
     if node.kind == "BinaryOperator" and node.opcode in ("+", "-"):
-        return next((p for c in node.children if (p := _product(c, tainted))), None)
+        return next((p for c in node.children if (p := _product(c, tainted, constants))), None)
     if node.kind == "BinaryOperator" and node.opcode == "*" and _bits(node) == 32:
-        constant = any(_is_constant(c) for c in node.children)
+        constant = any(_is_constant(c, constants) for c in node.children)
         if not constant and any(_is_parameter(n, tainted) for n in node.walk()):
             return node
     return None
 
 
-def _is_constant(node: Node) -> bool:
-    """Whether an operand is made of literals and constants alone."""
-    leaves = [n for n in node.walk() if not n.children]
+def _constants(tree: Tree) -> set[str]:
+    """The variables that are known when the kernel is compiled."""
+    known: set[str] = set()
+    for node in tree.walk():
+        if node.kind == "EnumConstantDecl" or (
+            node.kind == "VarDecl"
+            and re.search(r"\bconst\b|__constant", spelled(node))
+            and not re.search(r"[*&\[]", spelled(node))
+            and _is_constant(node, known)
+        ):
+            known.add(node.data["id"])
+    return known
+
+
+def _is_constant(node: Node, known: set[str]) -> bool:
+    """Whether an expression is made of literals and constants alone."""
+    leaves = [n for n in node.walk() if not n.children and n is not node] or [node]
     return all(
-        n.kind == "IntegerLiteral"
-        or (
-            n.kind == "DeclRefExpr"
-            and (
-                n.data.get("referencedDecl", {}).get("kind") == "EnumConstantDecl"
-                or "__constant" in n.data.get("referencedDecl", {}).get("type", {}).get("qualType", "")
-                or "const " in n.data.get("referencedDecl", {}).get("type", {}).get("qualType", "")
-            )
-            and "[" not in n.data.get("referencedDecl", {}).get("type", {}).get("qualType", "")
-            and "&" not in n.data.get("referencedDecl", {}).get("type", {}).get("qualType", "")
-        )
+        n.kind == "IntegerLiteral" or (n.kind == "DeclRefExpr" and n.data.get("referencedDecl", {}).get("id") in known)
         for n in leaves
     )
 

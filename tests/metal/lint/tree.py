@@ -44,6 +44,15 @@ class Node:
     def opcode(self) -> str:
         return self.data.get("opcode", "")
 
+    def text(self, source: str, last: bool = False) -> str:
+        """What the source says of it, or its last token."""
+        bounds = self.data.get("range", {})
+        begin, end = (bounds.get(key, {}) for key in ("begin", "end"))
+        if last:
+            begin = end = end.get("spellingLoc", end)
+        begin, end = begin.get("expansionLoc", begin), end.get("expansionLoc", end)
+        return source[begin["offset"] : end["offset"] + end["tokLen"]] if "offset" in begin and "offset" in end else ""
+
     def walk(self) -> Iterator[Node]:
         yield self
         for child in self.children:
