@@ -2,6 +2,6 @@
 
 from .finding import Finding, Source
 from .frontend import MissingClang
-from .lint import METAL, lint, lint_all, load, specialised
+from .lint import METAL, lint, lint_all, lint_files, load, specialised, variants
 
-__all__ = ["METAL", "Finding", "MissingClang", "Source", "lint", "lint_all", "load", "specialised"]
+__all__ = ["METAL", "Finding", "MissingClang", "Source", "lint", "lint_all", "lint_files", "load", "specialised", "variants"]

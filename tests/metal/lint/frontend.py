@@ -36,7 +36,9 @@ _DIAGNOSTIC = re.compile(
     r"^(?P<file>[^:\n]+):(?P<line>\d+):\d+: (?P<kind>fatal error|error|warning|note): (?P<text>.*?)(?: \[(?P<flag>-W[^\]]+)\])?$"
 )
 
+_ASIDE = re.compile(r" \((aka '[^']*'|vector of \d '[^']+' values)\)")
 _WORDS = [
+    (re.compile(r"'__private'"), "'thread'"),
     (re.compile(r"\b__global\b"), "device"),
     (re.compile(r"\b__local\b"), "threadgroup"),
     (re.compile(r"\b__constant\b"), "constant"),
@@ -47,12 +49,12 @@ _WORDS = [
     (re.compile(r"\bmake_(\w+[234])\b"), r"\1"),
     (re.compile(r"\bmetal_(atomic_\w+)\b"), r"\1"),
     (re.compile(r"\b(local|global|generic|pipe)_\b"), r"\1"),
-    (re.compile(r"'bfloat' \(aka 'bfloat'\)"), "'bfloat'"),
     (re.compile(r"\bOpenCL\b"), "MSL"),
 ]
 
 # What MSL requires, by clang's flag or words: the first that matches.
 _REQUIRED = [
+    (r'^ "', "the file's own #error"),
     (r"-Wshorten-64-to-32", "index arithmetic has 64 bits: say the narrowing, int(x), or keep long"),
     (r"-Wimplicit-float-conversion", "half and bfloat are rounded to by an explicit conversion, T(x)"),
     (r"-Wimplicit-int-float-conversion", "an integer that float may not hold is converted explicitly, float(x)"),
@@ -81,6 +83,7 @@ _REQUIRED = [
     (r"call to '\w+[234]' is ambig", "a vector is made of one scalar, of its components, or of a vector as long"),
     (r"call to '\w+' is ambiguous", "MSL's overloads take arguments of one type: convert them to it"),
     (r"no matching function for call to 'as_type'", "as_type<> requires two types of one size"),
+    (r"(cannot convert|no viable).*'(device |threadgroup )?atomic_\w+'", "an atomic is touched by atomic_load_explicit and its like alone"),
     (r"'simd_vote'", "a vote becomes bits by ulong(vote), and the bits become uint by uint(ulong(vote))"),
     (r"no matching function for call to 'simd_", "simd functions take integers to 32 bits, half, float and their vectors"),
     (r"no matching function for call to 'simdgroup_", "simdgroup matrices, memory and accumulators have matching element types"),  # noqa: E501
@@ -175,4 +178,5 @@ def _in_msl(text: str, flag: str) -> tuple[str, str]:
         text = pattern.sub(word, text)
     text = re.sub(r"(?<= )'\s+", "'", re.sub(r" {2,}", " ", text))
     required = next((r for pattern, r in _REQUIRED if re.search(pattern, f"{flag} {text}")), "")
+    text = _ASIDE.sub("", text)
     return flag.removeprefix("-W").split(",")[0] or "clang", f"{text}: {required}" if required else text

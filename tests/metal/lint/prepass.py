@@ -44,7 +44,7 @@ _NOT_MSL = {
     "noexcept": "exceptions",
     "printf": "printf",
     "register": "register variables",
-    "std": "the C++ standard library: use metal's",
+    "std": "C++ standard library but its own",
     "thread_local": "thread_local variables",
     "throw": "exceptions",
     "try": "exceptions",
@@ -242,6 +242,8 @@ def _parameter(p: Parameter) -> Iterator[tuple[str, str]]:
             yield "buffer-type", f"a buffer is a `device` or `constant` pointer, or a `constant` reference, not `{p.type}`"
         elif not {"device", "constant"} & set(parts):
             yield "buffer-type", f"a buffer lies in `device` or `constant` memory: `{p.type}` says neither"
+        elif parts.count("*") > 1:
+            yield "buffer-type", f"a buffer holds no pointers in this dialect, as `{p.type}` says"
         elif reference and "constant" not in parts:
             yield "buffer-type", f"a reference is to `constant` memory in this dialect, not `{p.type}`"
     elif p.attribute == "threadgroup":

@@ -12,6 +12,7 @@ __all__ = ["RULES", "probes"]
 Rule = Callable[[Tree, str], Iterator[tuple[int, str]]]
 
 _THREADGROUP_BYTES = 32768
+_CONSTANT_BYTES = 4096  # setBytes
 _CASTS = {"CStyleCastExpr", "CXXFunctionalCastExpr", "CXXStaticCastExpr", "CXXReinterpretCastExpr", "CXXConstCastExpr"}
 _DECLARATIONS = {"VarDecl", "ParmVarDecl", "FieldDecl", "TypedefDecl", "TypeAliasDecl"}
 _COMPARISONS = {"<", ">", "<=", ">=", "==", "!="}
@@ -166,6 +167,8 @@ def params_layout(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
             done.add(name)
             fields = [f for f in structs[name].children if f.kind == "FieldDecl"]
             pending += [re.sub(r"\[\d+\]", "", plain(spelled(f))) for f in fields]
+            if sizes.get(name, 0) > _CONSTANT_BYTES:
+                yield structs[name].line, f"{name} has {sizes[name]} bytes: Metal copies {_CONSTANT_BYTES} into a launch"
             yield from _layout(name, structs[name].line, fields, sizes)
 
 
