@@ -21,8 +21,7 @@ inline void add(threadgroup float& sum, const float term) {
   sum += term;
 }
 
-kernel void address_spaces(device float* x [[buffer(0)]],
-                           constant float* table [[buffer(1)]],
+kernel void address_spaces(device float* x [[buffer(0)]], constant float* table [[buffer(1)]],
                            uint i [[thread_index_in_threadgroup]]) {
   threadgroup float shared[32];
   thread float own[4] = {1.0f, 2.0f, 3.0f, 4.0f};

@@ -3,10 +3,8 @@ using namespace metal;
 
 #include <metal_atomic>
 
-kernel void atomics(device atomic_uint* histogram [[buffer(0)]],
-                    device atomic_int* best [[buffer(1)]],
-                    device const uint* x [[buffer(2)]],
-                    uint i [[thread_index_in_threadgroup]]) {
+kernel void atomics(device atomic_uint* histogram [[buffer(0)]], device atomic_int* best [[buffer(1)]],
+                    device const uint* x [[buffer(2)]], uint i [[thread_index_in_threadgroup]]) {
   threadgroup atomic_uint counts[256];
   threadgroup atomic_int low;
   atomic_store_explicit(&counts[i & 255], 0, memory_order_relaxed);

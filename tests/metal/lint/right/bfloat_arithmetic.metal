@@ -1,8 +1,7 @@
 #include <metal_stdlib>
 using namespace metal;
 
-kernel void bfloat_arithmetic(device const bfloat* x [[buffer(0)]],
-                              device bfloat* y [[buffer(1)]],
+kernel void bfloat_arithmetic(device const bfloat* x [[buffer(0)]], device bfloat* y [[buffer(1)]],
                               uint i [[thread_position_in_grid]]) {
   const bfloat a = x[i], b = x[i + 1];
   bfloat c = a * b;

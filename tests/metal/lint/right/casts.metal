@@ -1,7 +1,8 @@
 #include <metal_stdlib>
 using namespace metal;
 
-kernel void casts(device uint* x [[buffer(0)]], device const float* f [[buffer(1)]], uint i [[thread_position_in_grid]]) {
+kernel void casts(device uint* x [[buffer(0)]], device const float* f [[buffer(1)]],
+                  uint i [[thread_position_in_grid]]) {
   const int signed_index = int(i);
   const uint bits = as_type<uint>(f[signed_index]);
   const uint flipped = bits ^ (uint(-int(bits >> 31)) | 0x80000000u);

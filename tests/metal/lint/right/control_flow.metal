@@ -12,7 +12,8 @@ inline int steps(int n) {
   return count;
 }
 
-kernel void control_flow(device int* x [[buffer(0)]], constant int& mode [[buffer(1)]], uint i [[thread_position_in_grid]]) {
+kernel void control_flow(device int* x [[buffer(0)]], constant int& mode [[buffer(1)]],
+                         uint i [[thread_position_in_grid]]) {
   if (i >= 1024) {
     return;
   }

@@ -13,8 +13,7 @@ inline Candidate at(device const Candidate* list, long i) {
   return list[i];
 }
 
-kernel void device_structs(device const Candidate* in [[buffer(0)]],
-                           device Candidate* out [[buffer(1)]],
+kernel void device_structs(device const Candidate* in [[buffer(0)]], device Candidate* out [[buffer(1)]],
                            uint i [[thread_position_in_grid]]) {
   threadgroup Candidate shared[32];
   shared[i & 31] = in[i];

@@ -5,12 +5,9 @@ using namespace metal;
 #define T half
 #endif
 
-kernel void dynamic_threadgroup(device const T* x [[buffer(0)]],
-                                device T* y [[buffer(1)]],
-                                threadgroup float* sums [[threadgroup(0)]],
-                                threadgroup uint* counts [[threadgroup(1)]],
-                                uint i [[thread_index_in_threadgroup]],
-                                uint threads [[threads_per_threadgroup]]) {
+kernel void dynamic_threadgroup(device const T* x [[buffer(0)]], device T* y [[buffer(1)]],
+                                threadgroup float* sums [[threadgroup(0)]], threadgroup uint* counts [[threadgroup(1)]],
+                                uint i [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]]) {
   sums[i] = float(x[i]);
   counts[i] = 1;
   for (uint half_ = threads / 2; half_ > 0; half_ /= 2) {

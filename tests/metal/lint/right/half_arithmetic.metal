@@ -1,8 +1,7 @@
 #include <metal_stdlib>
 using namespace metal;
 
-kernel void half_arithmetic(device const half* x [[buffer(0)]],
-                            device half* y [[buffer(1)]],
+kernel void half_arithmetic(device const half* x [[buffer(0)]], device half* y [[buffer(1)]],
                             uint i [[thread_position_in_grid]]) {
   half a = x[i];
   a = a * a + 0.5h;

@@ -1,6 +1,6 @@
+#include <metal_atomic>
 #include <metal_simdgroup>
 #include <metal_simdgroup_matrix>
-#include <metal_atomic>
 #include <metal_stdlib>
 
 using metal::simd_sum;

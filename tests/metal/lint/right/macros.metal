@@ -3,9 +3,9 @@ using namespace metal;
 
 #define UNROLL _Pragma("clang loop unroll(full)")
 #define LARGEST(a, b) ((a) > (b) ? (a) : (b))
-#define NAMED(name, op)                       \
-  inline float name(float a, float b) {       \
-    return a op b;                            \
+#define NAMED(name, op)                 \
+  inline float name(float a, float b) { \
+    return a op b;                      \
   }
 NAMED(plus, +)
 NAMED(times, *)

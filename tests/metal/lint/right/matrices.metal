@@ -3,10 +3,8 @@ using namespace metal;
 
 #include <metal_simdgroup_matrix>
 
-kernel void matrices(device const half* a [[buffer(0)]],
-                     device const bfloat* b [[buffer(1)]],
-                     device float* y [[buffer(2)]],
-                     constant int64_t& stride [[buffer(3)]],
+kernel void matrices(device const half* a [[buffer(0)]], device const bfloat* b [[buffer(1)]],
+                     device float* y [[buffer(2)]], constant int64_t& stride [[buffer(3)]],
                      uint i [[thread_index_in_threadgroup]]) {
   threadgroup float tile[8 * 9];
   simdgroup_float8x8 acc[2][2];

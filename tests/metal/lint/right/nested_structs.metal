@@ -32,10 +32,8 @@ inline void exchange(thread Pair& a, thread Pair& b) {
   b = t;
 }
 
-kernel void nested_structs(device const float* x [[buffer(0)]],
-                           device Pair* y [[buffer(1)]],
-                           constant Params& p [[buffer(2)]],
-                           uint2 at [[thread_position_in_grid]]) {
+kernel void nested_structs(device const float* x [[buffer(0)]], device Pair* y [[buffer(1)]],
+                           constant Params& p [[buffer(2)]], uint2 at [[thread_position_in_grid]]) {
   Pair best = {x[offset(p.a, at.y, at.x)] * p.scale, at.x}, other = {x[offset(p.b, at.y, at.x)], at.x + p.count};
   if (less(other, best)) {
     exchange(best, other);

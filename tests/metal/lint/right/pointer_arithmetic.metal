@@ -8,10 +8,8 @@ struct Params {
   int32_t tile;
 };
 
-kernel void pointer_arithmetic(device const float* x [[buffer(0)]],
-                               device float* y [[buffer(1)]],
-                               constant Params& p [[buffer(2)]],
-                               uint3 group [[threadgroup_position_in_grid]],
+kernel void pointer_arithmetic(device const float* x [[buffer(0)]], device float* y [[buffer(1)]],
+                               constant Params& p [[buffer(2)]], uint3 group [[threadgroup_position_in_grid]],
                                uint i [[thread_index_in_threadgroup]]) {
   device const float* begin = x + long(group.x) * p.tile * p.stride;
   device const float* end = x + p.rows * p.stride;

@@ -1,8 +1,7 @@
 #include <metal_stdlib>
 using namespace metal;
 
-kernel void select_and_classify(device float4* x [[buffer(0)]],
-                                device half2* h [[buffer(1)]],
+kernel void select_and_classify(device float4* x [[buffer(0)]], device half2* h [[buffer(1)]],
                                 uint i [[thread_position_in_grid]]) {
   float4 v = x[i];
   v = select(v, float4(0.0f), v < 0.0f);

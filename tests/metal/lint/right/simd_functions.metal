@@ -3,8 +3,7 @@ using namespace metal;
 
 #include <metal_simdgroup>
 
-kernel void simd_functions(device float* x [[buffer(0)]],
-                           uint i [[thread_position_in_grid]],
+kernel void simd_functions(device float* x [[buffer(0)]], uint i [[thread_position_in_grid]],
                            ushort lane [[thread_index_in_simdgroup]]) {
   float v = x[i];
   v = simd_sum(v) + simd_max(v) - simd_min(v);

@@ -9,8 +9,7 @@ struct Entry {
   uint id;
 };
 
-kernel void threadgroup_arrays(device const float* x [[buffer(0)]],
-                               device float* y [[buffer(1)]],
+kernel void threadgroup_arrays(device const float* x [[buffer(0)]], device float* y [[buffer(1)]],
                                uint i [[thread_index_in_threadgroup]]) {
   threadgroup float tiles[2][TILE][TILE + PAD];
   threadgroup Entry queue[TILE];

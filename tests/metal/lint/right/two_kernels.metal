@@ -27,8 +27,7 @@ inline float square(float a) {
   }
 }
 
-kernel void total(device const float* sums [[buffer(0)]],
-                  device float* y [[buffer(1)]],
+kernel void total(device const float* sums [[buffer(0)]], device float* y [[buffer(1)]],
                   uint lane [[thread_index_in_simdgroup]]) {
   const float sum = simd_sum(lane < SPLITS ? sums[lane] : 0.0f);
   if (lane == 0) {

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 from .finding import Finding, Source
@@ -47,11 +48,11 @@ def lint(source: Source, disabled: Collection[str] = ()) -> list[Finding]:
     return sorted(set(found))
 
 
-def lint_all(sources: Iterable[Source]) -> list[list[Finding]]:
-    """The findings of each source; clang runs on every core."""
+def lint_all(sources: Iterable[Source], disabled: Iterable[Collection[str]] | None = None) -> list[list[Finding]]:
+    """The findings of each source, but those of the rules disabled for it; clang runs on every core."""
     prelude()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(lint, sources))
+        return list(pool.map(lint, sources, repeat(()) if disabled is None else disabled))
 
 
 def lint_files(files: Iterable[Path], constants: dict[str, str] | None = None) -> tuple[list[Finding], int]:
