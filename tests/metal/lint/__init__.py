@@ -16,14 +16,3 @@ __all__ = [
     "specialised",
     "variants",
 ]
-    "METAL",
-    "Finding",
-    "MissingClang",
-    "Source",
-    "lint",
-    "lint_all",
-    "lint_files",
-    "load",
-    "specialised",
-    "variants",
-]
