@@ -54,7 +54,7 @@ inline Leaf leaf_of(constant QrParams& p, uint group) {
     for (int b = 0; b < COLS; b++) {
       const int column = at.column + b * LANES;
       if (row <= column && column < p.columns) {
-        out[row * p.columns + column] = (row == column ? diagonal[b] : c[i * COLS + b]) * inverse[b];
+        out[uint(row * p.columns) + column] = (row == column ? diagonal[b] : c[i * COLS + b]) * inverse[b];
       }
     }
   }
@@ -132,7 +132,7 @@ inline Leaf leaf_of(constant QrParams& p, uint group) {
     for (int i = 0; i < 8 * COLS; i++) {
       const int row = at.row + first + i / COLS, column = at.column + i % COLS * LANES;
       if (row < rows && column < columns) {
-        q[row * columns + column] = acc[i] * sign[i % COLS];
+        q[uint(row * columns) + column] = acc[i] * sign[i % COLS];
       }
     }
   }
@@ -162,7 +162,7 @@ inline Leaf leaf_of(constant QrParams& p, uint group) {
   device const float* parent = parents + leaf.index * columns * columns;
   for (int i = index; i < columns * WIDTH; i += threads) {
     const int row = i / WIDTH, column = i % WIDTH;
-    mix[i] = column < columns ? parent[row * columns + column] : 0.0f;
+    mix[i] = column < columns ? parent[uint(row * columns) + column] : 0.0f;
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
   multiply_reflectors(columns, square, mix, index, threads);
@@ -174,14 +174,14 @@ inline Leaf leaf_of(constant QrParams& p, uint group) {
 #pragma unroll
     for (int i = 0; i < 8 * COLS; i++) {
       const int row = at.row + first + i / COLS, column = at.column + i % COLS * LANES;
-      acc[i] = row < min(columns, leaf.rows) && column < columns ? parent[row * columns + column] : 0.0f;
+      acc[i] = row < min(columns, leaf.rows) && column < columns ? parent[uint(row * columns) + column] : 0.0f;
     }
     subtract_product(c, first, columns, at, mix, acc);
 #pragma unroll
     for (int i = 0; i < 8 * COLS; i++) {
       const int row = at.row + first + i / COLS, column = at.column + i % COLS * LANES;
       if (row < leaf.rows && column < columns) {
-        q[long(row) * columns + column] = acc[i];
+        q[uint(row * columns) + column] = acc[i];
       }
     }
   }

@@ -179,7 +179,7 @@ inline void outer_product(float4 a, float4 b, thread float4* acc) {
   for (int i = first; i < width && column < p.columns; i += THREADS / STRIP) {
     float sum = 0.0f;
     for (int l = 0; l < width; l++) {
-      sum = fma(p.transposed ? k[l * width + i] : k[i * width + l], sums[l * STRIP + strip_column], sum);
+      sum = fma(k[p.transposed ? uint(l * width) + i : uint(i * width) + l], sums[l * STRIP + strip_column], sum);
     }
     out[matrix * size + i * p.columns + column] = sum;
   }
