@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from .library import NAMES
 from .tree import Node, Tree, desugared, is_vector, plain, sizes_of, spelled
 
 __all__ = ["RULES", "probes"]
@@ -80,6 +81,16 @@ def implicit_bfloat(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
             computed = node.data.get("computeResultType", {})
             if "__bf16" not in computed.get("desugaredQualType", computed.get("qualType", "")):
                 yield node.line, f"`{plain(computed.get('qualType', ''))}` becomes bfloat implicitly: {required}"
+
+
+def library_name(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
+    """A name of the file's own scope that namespace metal has too."""
+    for node in tree.root.children:
+        if node.name in NAMES:
+            yield (
+                node.line,
+                f"`{node.name}` is a name of Apple's library too: under `using namespace metal` it is ambiguous",
+            )
 
 
 def recursion(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
@@ -303,6 +314,7 @@ def _is_constant(node: Node, known: set[str]) -> bool:
 RULES: dict[str, Rule] = {
     "address-space": address_space,
     "implicit-bfloat": implicit_bfloat,
+    "library-name": library_name,
     "recursion": recursion,
     "kernel-call": kernel_call,
     "plain-struct": plain_struct,
