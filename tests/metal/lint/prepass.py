@@ -140,9 +140,7 @@ def _macros(source: Source) -> Iterator[Finding]:
         if name in MACROS:
             yield source.finding(line, "library-macro", f"`{name}` is a macro of Apple's library, or of the compiler")
         elif name in _ADDRESS_SPACES | _FUNCTIONS | _NAMED_TYPES | set(_NOT_MSL):
-            yield source.finding(
-                line, "reserved-word", f"`{name}` is a word of MSL: a macro may not change its meaning"
-            )
+            yield source.finding(line, "reserved-word", f"`{name}` is a word of MSL: it cannot be a macro")
 
 
 def _word(word: str, before: str, after: str) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from .library import NAMES
 from .tree import Node, Tree, desugared, is_vector, plain, sizes_of, spelled
 
-__all__ = ["RULES", "probes"]
+__all__ = ["RULES", "in_threadgroup_memory", "probes"]
 
 Rule = Callable[[Tree, str], Iterator[tuple[int, str]]]
 
@@ -159,6 +159,11 @@ def threadgroup_memory(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
                 line,
                 f"{function.name} declares {total} bytes of threadgroup memory: a threadgroup has {_THREADGROUP_BYTES}",
             )
+
+
+def in_threadgroup_memory(tree: Tree) -> set[str]:
+    """The variables in threadgroup memory: another thread may have written them."""
+    return {n.name for n in tree.walk() if n.kind == "VarDecl" and re.search(r"__local\b[^*&]*$", spelled(n))}
 
 
 def params_layout(tree: Tree, _: str) -> Iterator[tuple[int, str]]:

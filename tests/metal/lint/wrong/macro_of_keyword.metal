@@ -1,4 +1,4 @@
-// expect: `half` is a word of MSL
+// expect: `half` is a word of MSL: it cannot be a macro
 #include <metal_stdlib>
 using namespace metal;
 
