@@ -1,7 +1,7 @@
 """Builds the extension for macOS on Apple silicon, here, and checks what it asks of MLX and of the system.
 
 ``python tests/metal/mac/build.py --cache DIR``: a proof, not a product: what it makes is never shipped. Needs PyPI's
-ziglang and lief, and what the build needs (CMake, ninja, nanobind, mlx). DIR keeps downloads, zig's cache and objects.
+ziglang and macholib, and what the build needs (CMake, ninja, nanobind, mlx). DIR keeps downloads, zig's cache, objects.
 """
 
 from __future__ import annotations
@@ -19,8 +19,16 @@ from symbols import check
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 
-# The wheels of the pinned MLX that macOS users get; the first one's headers are used.
-PLATFORMS = ("macosx_15_0_arm64", "macosx_26_0_arm64")
+# The wheels of the pinned MLX that macOS users get, and whether they have kernels for the matrix units of an M5. The
+# first one's headers are used.
+PLATFORMS = {"macosx_15_0_arm64": False, "macosx_26_0_arm64": True}
+
+# What the check must find missing, to show that it can.
+PROBE = """
+namespace mlx::core::metal { void invented_by_the_probe(int); }
+extern "C" void probe() { mlx::core::metal::invented_by_the_probe(1); }
+"""
+PROBE_SYMBOL = "__ZN3mlx4core5metal21invented_by_the_probeEi"
 
 
 def fetch(cache: Path, platform: str) -> Path:
@@ -38,21 +46,49 @@ def fetch(cache: Path, platform: str) -> Path:
     return site
 
 
+# zig's linker takes no response file (nanobind's names Python's symbols; symbols.py checks them), and ends in a
+# segmentation fault on -bundle.
+_TOOL = """#!/bin/sh
+for argument; do
+  shift
+  case "$argument" in
+    -Wl,@*) set -- "$@" -Wl,-undefined,dynamic_lookup ;;
+    -bundle) set -- "$@" -shared ;;
+    *) set -- "$@" "$argument" ;;
+  esac
+done
+exec "{python}" -m ziglang {name} "$@"
+"""
+
+
 def tools(cache: Path) -> Path:
     """A folder with zig's c++, ar and ranlib as commands: CMake wants one word for each."""
     folder = cache / "tools"
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("c++", "ar", "ranlib"):
         tool = folder / name
-        tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ziglang {name} "$@"\n')
+        tool.write_text(_TOOL.format(python=sys.executable, name=name))
         tool.chmod(0o755)
     return folder
+
+
+def environment(cache: Path) -> dict[str, str]:
+    return os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(cache / "zig"), "ZIG_LOCAL_CACHE_DIR": str(cache / "zig")}
+
+
+def probe(cache: Path) -> Path:
+    """A library that asks for something that MLX does not have."""
+    source, library = cache / "probe.cpp", cache / "probe.so"
+    source.write_text(PROBE)
+    flags = ["-target", "aarch64-macos.15.0", "-shared", "-Wl,-undefined,dynamic_lookup"]
+    compiler = str(cache / "tools/c++")
+    subprocess.run([compiler, *flags, str(source), "-o", str(library)], check=True, env=environment(cache))
+    return library
 
 
 def build(cache: Path, site: Path) -> Path:
     """Configures and builds; returns the extension."""
     out = cache / "build"
-    environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(cache / "zig"), "ZIG_LOCAL_CACHE_DIR": str(cache / "zig")}
     define = {
         "CMAKE_TOOLCHAIN_FILE": HERE / "toolchain.cmake",
         "METALFAISS_MAC_TOOLS": tools(cache),
@@ -68,17 +104,19 @@ def build(cache: Path, site: Path) -> Path:
         ["cmake", "-S", str(ROOT), "-B", str(out), "-G", "Ninja", "--log-level=WARNING", *definitions],
         ["cmake", "--build", str(out), "--target", "_core"],
     ):
-        subprocess.run(command, check=True, env=environment)
-    return next(out.glob("_core.*so"))
+        subprocess.run(command, check=True, env=environment(cache))
+    return next(out.glob("_core.*.so"))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, default=ROOT / "build/mac")
     cache = parser.parse_args().cache.resolve()
-    sites = [fetch(cache, platform) for platform in PLATFORMS]
-    extension = build(cache, sites[0])
-    problems = [f"{site.name}: {problem}" for site in sites for problem in check(extension, site)]
+    sites = {fetch(cache, platform): tf32 for platform, tf32 in PLATFORMS.items()}
+    extension = build(cache, next(iter(sites)))
+    problems = [f"{site.name}: {problem}" for site, tf32 in sites.items() for problem in check(extension, site, tf32)]
+    if check(probe(cache), next(iter(sites)), False) != [f"no symbol {PROBE_SYMBOL}"]:
+        problems.append("the check does not find the probe's symbol missing")
     print("\n".join(problems) or f"{extension.name}: all that it asks of MLX and of macOS is there")
     return bool(problems)
 

@@ -6,7 +6,8 @@ set(CMAKE_TRY_COMPILE_PLATFORM_VARIABLES METALFAISS_MAC_TOOLS)
 set(CMAKE_CXX_COMPILER "${METALFAISS_MAC_TOOLS}/c++")
 set(CMAKE_AR "${METALFAISS_MAC_TOOLS}/ar" CACHE FILEPATH "")
 set(CMAKE_RANLIB "${METALFAISS_MAC_TOOLS}/ranlib" CACHE FILEPATH "")
-set(CMAKE_INSTALL_NAME_TOOL "${METALFAISS_MAC_TOOLS}/ranlib" CACHE FILEPATH "")  # not called: no install step
+set(CMAKE_INSTALL_NAME_TOOL true CACHE FILEPATH "")  # what these two do is not part of the proof
+set(CMAKE_STRIP true CACHE FILEPATH "")
 set(CMAKE_OSX_SYSROOT "" CACHE STRING "")
 set(stubs "${CMAKE_CURRENT_LIST_DIR}/stubs")
 # zig adds -fsanitize=undefined to unoptimised code.
