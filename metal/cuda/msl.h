@@ -3,7 +3,7 @@
 // go too: CUDA's own float4, uint3, min, ... stay outside.
 #pragma once
 
-#define MSL_FN inline __device__ __forceinline__
+#define MSL_FN __device__ __forceinline__
 
 namespace metal {
 
