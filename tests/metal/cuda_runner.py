@@ -8,19 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import sys
 import threading
 import traceback
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nvrtc import CompileError, compile_cuda
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "metal/tools"))
-
 from cuda import translate
+from nvrtc import CompileError, compile_cuda
 from signatures import kernels
 
 __all__ = ["CudaRunner", "available"]

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-import pytest
-
-from metalfaiss import _core
-
-sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "metal/tools"), str(Path(__file__).resolve().parent)]
-
 import nvrtc
+import pytest
 from cuda import translate
 from signatures import kernels
 
+from metalfaiss import _core
+
 pytestmark = pytest.mark.skipif(not nvrtc.available(), reason="needs nvidia-cuda-nvrtc (pip install '.[gpu-test]')")
 
-FAST = ("--Ofast-compile=max", "--Werror=all-warnings")
+FAST = ("--Ofast-compile=max",)
 
 # What the dialect allows in a kernel, once each.
 WORDS = """
