@@ -1,6 +1,6 @@
 // The words of Metal Shading Language with their CUDA meaning: what metal/tools/cuda.py puts in front of a translated
-// kernel. For NVRTC and nvcc, sm_80 and later; needs no other header. Everything is in namespace metal, where the kernels
-// go too: CUDA's own float4, uint3, min, ... stay outside.
+// kernel. For NVRTC and nvcc, sm_80 and later; needs no other header. Everything is in namespace metal, where the
+// kernels go too: CUDA's own float4, uint3, min, ... stay outside.
 #pragma once
 
 #define MSL_FN __device__ __forceinline__
@@ -49,40 +49,50 @@ struct bfloat {
 template <typename T, int N>
 struct vec;
 
-#define MSL_BINARY(op)                                     \
+#define MSL_BINARY(op)                                        \
   friend MSL_FN vec operator op(const vec& a, const vec& b) { \
-    vec r;                                                 \
-    _Pragma("unroll") for (int i = 0; i < kSize; i++) {    \
-      r[i] = a[i] op b[i];                                 \
-    }                                                      \
-    return r;                                              \
-  }                                                        \
-  MSL_FN vec& operator op##=(const vec & b) { return *this = *this op b; }
-
-#define MSL_COMPARISON(op)                                            \
-  friend MSL_FN vec<bool, kSize> operator op(const vec& a, const vec& b) { \
-    vec<bool, kSize> r;                                               \
-    _Pragma("unroll") for (int i = 0; i < kSize; i++) {               \
-      r[i] = a[i] op b[i];                                            \
-    }                                                                 \
-    return r;                                                         \
+    vec r;                                                    \
+    _Pragma("unroll") for (int i = 0; i < kSize; i++) {       \
+      r[i] = a[i] op b[i];                                    \
+    }                                                         \
+    return r;                                                 \
+  }                                                           \
+  MSL_FN vec& operator op##=(const vec & b) {                 \
+    return *this = *this op b;                                \
   }
 
-#define MSL_MEMBERS(n)                                                                                     \
-  static constexpr int kSize = n;                                                                          \
-  vec() = default;                                                                                         \
-  template <typename U>                                                                                    \
-  explicit MSL_FN vec(const vec<U, n>& v) {                                                                \
-    _Pragma("unroll") for (int i = 0; i < n; i++) {                                                        \
-      (*this)[i] = T(v[i]);                                                                                \
-    }                                                                                                      \
-  }                                                                                                        \
-  MSL_FN T& operator[](int i) { return (&x)[i]; }                                                          \
-  MSL_FN const T& operator[](int i) const { return (&x)[i]; }                                              \
-  MSL_BINARY(+)                                                                                            \
-  MSL_BINARY(-) MSL_BINARY(*) MSL_BINARY(/) MSL_BINARY(&) MSL_BINARY(|) MSL_BINARY(^) MSL_COMPARISON(<)    \
-      MSL_COMPARISON(<=) MSL_COMPARISON(>) MSL_COMPARISON(>=) MSL_COMPARISON(==) MSL_COMPARISON(!=)        \
-          MSL_COMPARISON(&&) MSL_COMPARISON(||) MSL_FN vec operator-() const { return vec(T(0)) - *this; }
+#define MSL_COMPARISON(op)                                                   \
+  friend MSL_FN vec<bool, kSize> operator op(const vec & a, const vec & b) { \
+    vec<bool, kSize> r;                                                      \
+    _Pragma("unroll") for (int i = 0; i < kSize; i++) {                      \
+      r[i] = a[i] op b[i];                                                   \
+    }                                                                        \
+    return r;                                                                \
+  }
+
+#define MSL_MEMBERS(n)                                                                                                 \
+  static constexpr int kSize = n;                                                                                      \
+  vec() = default;                                                                                                     \
+  template <typename U>                                                                                                \
+  explicit MSL_FN vec(const vec<U, n>& v) {                                                                            \
+    _Pragma("unroll") for (int i = 0; i < n; i++) {                                                                    \
+      (*this)[i] = T(v[i]);                                                                                            \
+    }                                                                                                                  \
+  }                                                                                                                    \
+  MSL_FN T& operator[](int i) {                                                                                        \
+    return (&x)[i];                                                                                                    \
+  }                                                                                                                    \
+  MSL_FN const T& operator[](int i) const {                                                                            \
+    return (&x)[i];                                                                                                    \
+  }                                                                                                                    \
+  MSL_BINARY(+)                                                                                                        \
+  MSL_BINARY(-)                                                                                                        \
+  MSL_BINARY(*) MSL_BINARY(/) MSL_BINARY(&) MSL_BINARY(|) MSL_BINARY(^) MSL_COMPARISON(<) MSL_COMPARISON(<=)           \
+      MSL_COMPARISON(>) MSL_COMPARISON(>=) MSL_COMPARISON(==) MSL_COMPARISON(!=) MSL_COMPARISON(&&) MSL_COMPARISON(||) \
+          MSL_FN vec                                                                                                   \
+          operator-() const {                                                                                          \
+    return vec(T(0)) - *this;                                                                                          \
+  }
 
 template <typename T>
 struct alignas(2 * sizeof(T)) vec<T, 2> {
@@ -163,17 +173,19 @@ MSL_FN To as_type(const From& x) {
 
 // --------------------------------------------------------------------------------------------------- mathematics
 
-#define MSL_ELEMENTWISE_1(name)                         \
-  template <typename T, int N>                          \
-  MSL_FN vec<T, N> name(const vec<T, N>& a) {           \
-    vec<T, N> r;                                        \
-    _Pragma("unroll") for (int i = 0; i < N; i++) {     \
-      r[i] = name(a[i]);                                \
-    }                                                   \
-    return r;                                           \
+#define MSL_ELEMENTWISE_1(name)                     \
+  template <typename T, int N>                      \
+  MSL_FN vec<T, N> name(const vec<T, N>& a) {       \
+    vec<T, N> r;                                    \
+    _Pragma("unroll") for (int i = 0; i < N; i++) { \
+      r[i] = name(a[i]);                            \
+    }                                               \
+    return r;                                       \
   }
-#define MSL_FLOAT_1(name, function)                     \
-  MSL_FN float name(float x) { return function(x); }    \
+#define MSL_FLOAT_1(name, function) \
+  MSL_FN float name(float x) {      \
+    return function(x);             \
+  }                                 \
   MSL_ELEMENTWISE_1(name)
 MSL_FLOAT_1(sqrt, ::sqrtf)
 MSL_FLOAT_1(rsqrt, ::rsqrtf)

@@ -32,7 +32,13 @@ namespace metal {
 
 // --------------------------------------------------------------------------------------------------- barriers
 
-enum class mem_flags { mem_none = 0, mem_device = 1, mem_threadgroup = 2, mem_texture = 4, mem_threadgroup_imageblock = 8 };
+enum class mem_flags {
+  mem_none = 0,
+  mem_device = 1,
+  mem_threadgroup = 2,
+  mem_texture = 4,
+  mem_threadgroup_imageblock = 8
+};
 MSL_FN mem_flags operator|(mem_flags a, mem_flags b) {
   return mem_flags(int(a) | int(b));
 }
@@ -49,17 +55,17 @@ MSL_FN void simdgroup_barrier(mem_flags) {
 constexpr uint kAllLanes = 0xffffffffu;
 
 // Moves values of any type between lanes, a word at a time.
-#define MSL_SHUFFLE(name, intrinsic)                               \
-  template <typename T>                                            \
-  MSL_FN T name(const T& x, ushort argument) {                     \
-    uint words[(sizeof(T) + 3) / 4] = {};                          \
-    memcpy(words, &x, sizeof(T));                                  \
+#define MSL_SHUFFLE(name, intrinsic)                                  \
+  template <typename T>                                               \
+  MSL_FN T name(const T& x, ushort argument) {                        \
+    uint words[(sizeof(T) + 3) / 4] = {};                             \
+    memcpy(words, &x, sizeof(T));                                     \
     _Pragma("unroll") for (int i = 0; i < (sizeof(T) + 3) / 4; i++) { \
-      words[i] = intrinsic(kAllLanes, words[i], argument);         \
-    }                                                              \
-    T r;                                                           \
-    memcpy(&r, words, sizeof(T));                                  \
-    return r;                                                      \
+      words[i] = intrinsic(kAllLanes, words[i], argument);            \
+    }                                                                 \
+    T r;                                                              \
+    memcpy(&r, words, sizeof(T));                                     \
+    return r;                                                         \
   }
 MSL_SHUFFLE(simd_shuffle, __shfl_sync)
 MSL_SHUFFLE(simd_shuffle_xor, __shfl_xor_sync)
@@ -81,20 +87,20 @@ MSL_FN bool simd_is_first() {
   return msl_lane() == 0;
 }
 
-#define MSL_REDUCTION(name, expression)                            \
-  template <typename T>                                            \
-  MSL_FN T name(T a) {                                             \
+#define MSL_REDUCTION(name, expression)                                      \
+  template <typename T>                                                      \
+  MSL_FN T name(T a) {                                                       \
     _Pragma("unroll") for (int distance = 16; distance > 0; distance /= 2) { \
-      T b = simd_shuffle_xor(a, distance);                         \
-      a = expression;                                              \
-    }                                                              \
-    return a;                                                      \
+      T b = simd_shuffle_xor(a, distance);                                   \
+      a = expression;                                                        \
+    }                                                                        \
+    return a;                                                                \
   }
 MSL_REDUCTION(simd_sum, a + b)
-MSL_REDUCTION(simd_product, a * b)
+MSL_REDUCTION(simd_product, a* b)
 MSL_REDUCTION(simd_max, max(a, b))
 MSL_REDUCTION(simd_min, min(a, b))
-MSL_REDUCTION(simd_and, a & b)
+MSL_REDUCTION(simd_and, a& b)
 MSL_REDUCTION(simd_or, a | b)
 MSL_REDUCTION(simd_xor, a ^ b)
 
@@ -156,7 +162,13 @@ MSL_FN bool simd_any(bool x) {
 
 // --------------------------------------------------------------------------------------------------- atomics
 
-enum memory_order { memory_order_relaxed, memory_order_acquire, memory_order_release, memory_order_acq_rel, memory_order_seq_cst };
+enum memory_order {
+  memory_order_relaxed,
+  memory_order_acquire,
+  memory_order_release,
+  memory_order_acq_rel,
+  memory_order_seq_cst
+};
 enum thread_scope { thread_scope_thread, thread_scope_simdgroup, thread_scope_threadgroup, thread_scope_device };
 
 MSL_FN void atomic_thread_fence(mem_flags, memory_order, thread_scope scope = thread_scope_device) {
@@ -182,10 +194,10 @@ template <typename T>
 MSL_FN void atomic_store_explicit(atomic<T>* a, T x, memory_order) {
   *(volatile T*)&a->value = x;
 }
-#define MSL_ATOMIC(name, function)                         \
-  template <typename T, typename U>                        \
-  MSL_FN T name(atomic<T>* a, U x, memory_order) {         \
-    return function(&a->value, T(x));                      \
+#define MSL_ATOMIC(name, function)                 \
+  template <typename T, typename U>                \
+  MSL_FN T name(atomic<T>* a, U x, memory_order) { \
+    return function(&a->value, T(x));              \
   }
 MSL_ATOMIC(atomic_exchange_explicit, ::atomicExch)
 MSL_ATOMIC(atomic_fetch_add_explicit, ::atomicAdd)

@@ -2,8 +2,8 @@
 
 Takes a flattened source, with or without a launch's constants, and gives one for NVRTC or nvcc that needs no other
 file. Kernels become ``extern "C" __global__`` functions with the same buffers and parameters in the same order, and one
-parameter behind them, ``groups``: the launch's threadgroups, as three 32-bit integers. Address spaces vanish as words:
-a macro named ``device`` would break ``__device__``.
+parameter behind them, ``msl_groups``: the launch's threadgroups, as three 32-bit integers. Address spaces vanish as
+words: a macro named ``device`` would break ``__device__``.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _TABLE = re.compile(r"\bconstant\s+(?:constexpr\s+|const\s+)*((?:\w+\s+)+\w+\s*(
 
 # What each attribute of a parameter stands for.
 _POSITIONS = {
-    "threadgroup_position_in_grid": "msl_group(groups)",
+    "threadgroup_position_in_grid": "msl_group(msl_groups)",
     "thread_position_in_threadgroup": "msl_thread()",
-    "thread_position_in_grid": "msl_group(groups) * msl_threads() + msl_thread()",
+    "thread_position_in_grid": "msl_group(msl_groups) * msl_threads() + msl_thread()",
     "threads_per_threadgroup": "msl_threads()",
-    "threadgroups_per_grid": "groups",
-    "threads_per_grid": "groups * msl_threads()",
+    "threadgroups_per_grid": "msl_groups",
+    "threads_per_grid": "msl_groups * msl_threads()",
     "thread_index_in_threadgroup": "uint3(msl_thread_index())",
     "thread_index_in_simdgroup": "uint3(msl_lane())",
     "simdgroup_index_in_threadgroup": "uint3(msl_thread_index() / 32)",
@@ -72,7 +72,7 @@ def _kernel_head(kernel: Kernel, threads: int) -> str:
             parameters.append(f"{_words(p.type)} {p.name}")
         else:
             lines.append(_position(p))
-    signature = ", ".join([*parameters, "const __grid_constant__ uint3 groups"])
+    signature = ", ".join([*parameters, "const __grid_constant__ uint3 msl_groups"])
     return f'extern "C" __global__ void __launch_bounds__({threads}) {kernel.name}({signature}) {{\n  ' + "\n  ".join(
         lines
     )

@@ -14,6 +14,9 @@ import zipfile
 from importlib import metadata
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "metal/tools"))
+
+from specialise import read as specialisations
 from symbols import check
 
 HERE = Path(__file__).resolve().parent
@@ -61,14 +64,35 @@ exec "{python}" -m ziglang {name} "$@"
 """
 
 
+# In the place of Apple's compiler: "objects" are sources and a "library" is all of them.
+_XCRUN = """#!/bin/sh
+[ "$1 $2" = "-sdk macosx" ] || exit 1
+shift 2
+tool=$1 inputs=
+shift
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --version) exit 0 ;;
+    -o) out=$2; shift ;;
+    -c | -*) ;;
+    *) inputs="$inputs $1" ;;
+  esac
+  shift
+done
+cat $inputs >"$out"
+"""
+
+
 def tools(cache: Path) -> Path:
-    """A folder with zig's c++, ar and ranlib as commands: CMake wants one word for each."""
+    """A folder with zig's c++, ar and ranlib as commands (CMake wants one word for each), and an xcrun."""
     folder = cache / "tools"
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("c++", "ar", "ranlib"):
         tool = folder / name
         tool.write_text(_TOOL.format(python=sys.executable, name=name))
         tool.chmod(0o755)
+    (folder / "xcrun").write_text(_XCRUN)
+    (folder / "xcrun").chmod(0o755)
     return folder
 
 
@@ -86,12 +110,20 @@ def probe(cache: Path) -> Path:
     return library
 
 
+def missing_from_metallib(file: Path) -> list[str]:
+    """The kernels of metal/specialisations.txt that the build did not put into metalfaiss.metallib."""
+    names = [s.name for s in specialisations()]
+    text = file.read_text() if file.exists() else ""
+    return [f"metalfaiss.metallib: no {name}" for name in names if f" {name}\n" not in text]
+
+
 def build(cache: Path, site: Path) -> Path:
     """Configures and builds; returns the extension."""
     out = cache / "build"
     define = {
         "CMAKE_TOOLCHAIN_FILE": HERE / "toolchain.cmake",
         "METALFAISS_MAC_TOOLS": tools(cache),
+        "XCRUN": cache / "tools/xcrun",
         "MLX_ROOT": site / "mlx/share/cmake/MLX",
         "MLX_LIBRARY": site / "mlx/lib/libmlx.dylib",
         "Python_EXECUTABLE": sys.executable,
@@ -102,7 +134,7 @@ def build(cache: Path, site: Path) -> Path:
     definitions = [f"-D{name}={value}" for name, value in define.items()]
     for command in (
         ["cmake", "-S", str(ROOT), "-B", str(out), "-G", "Ninja", "--log-level=WARNING", *definitions],
-        ["cmake", "--build", str(out), "--target", "_core"],
+        ["cmake", "--build", str(out)],
     ):
         subprocess.run(command, check=True, env=environment(cache))
     return next(out.glob("_core.*.so"))
@@ -115,6 +147,7 @@ def main() -> int:
     sites = {fetch(cache, platform): tf32 for platform, tf32 in PLATFORMS.items()}
     extension = build(cache, next(iter(sites)))
     problems = [f"{site.name}: {problem}" for site, tf32 in sites.items() for problem in check(extension, site, tf32)]
+    problems += missing_from_metallib(cache / "build/metalfaiss.metallib")
     if check(probe(cache), next(iter(sites)), False) != [f"no symbol {PROBE_SYMBOL}"]:
         problems.append("the check does not find the probe's symbol missing")
     print("\n".join(problems) or f"{extension.name}: all that it asks of MLX and of macOS is there")
