@@ -9,7 +9,7 @@ from signatures import kernels
 
 from metalfaiss import _core
 
-pytestmark = pytest.mark.skipif(not nvrtc.available(), reason="needs nvidia-cuda-nvrtc (pip install '.[gpu-test]')")
+pytestmark = pytest.mark.skipif(not nvrtc.available(), reason="needs nvidia-cuda-nvrtc (pip install '.[kernel-test]')")
 
 FAST = ("--Ofast-compile=max",)
 

@@ -1,7 +1,7 @@
 """Builds the extension for macOS on Apple silicon, here, and checks what it asks of MLX and of the system.
 
-``python tests/metal/mac/build.py --cache DIR``: a proof, not a product: what it makes is never shipped. Needs PyPI's
-ziglang and macholib, and what the build needs (CMake, ninja, nanobind, mlx). DIR keeps downloads, zig's cache, objects.
+``python tests/metal/mac/build.py --cache DIR``: a proof, not a product: what it makes is never shipped. Needs the
+extra kernel-test. DIR keeps downloads, zig's cache and objects.
 """
 
 from __future__ import annotations
