@@ -23,8 +23,41 @@ typedef ulong uint64_t;
 
 static_assert(sizeof(long) == 8, "Metal's long has 64 bits");
 
+#define __METAL_VERSION__ 320
+
+template <typename T>
+struct numeric_limits {  // of integers
+  static constexpr bool kSigned = T(-1) < T(0);
+  static constexpr __device__ T max() { return T(~T(0)) ^ min(); }
+  static constexpr __device__ T min() { return kSigned ? T(T(1) << (8 * sizeof(T) - 1)) : T(0); }
+  static constexpr __device__ T lowest() { return min(); }
+};
+template <>
+struct numeric_limits<float> {
+  static constexpr __device__ float max() { return 3.402823466e38f; }
+  static constexpr __device__ float min() { return 1.175494351e-38f; }
+  static constexpr __device__ float lowest() { return -max(); }
+  static constexpr __device__ float epsilon() { return 1.192092896e-07f; }
+  static __device__ float infinity() { return __int_as_float(0x7f800000); }
+  static __device__ float quiet_NaN() { return __int_as_float(0x7fc00000); }
+};
+
 // --------------------------------------------------------------------------------------------------- 16-bit floats
 // Arithmetic is in float32: with one operation between roundings the result is that of 16-bit arithmetic.
+
+#define MSL_ASSIGNMENTS(type)              \
+  MSL_FN type& operator+=(float x) {       \
+    return *this = type(float(*this) + x); \
+  }                                        \
+  MSL_FN type& operator-=(float x) {       \
+    return *this = type(float(*this) - x); \
+  }                                        \
+  MSL_FN type& operator*=(float x) {       \
+    return *this = type(float(*this) * x); \
+  }                                        \
+  MSL_FN type& operator/=(float x) {       \
+    return *this = type(float(*this) / x); \
+  }
 
 struct half {
   ushort bits;
@@ -35,6 +68,7 @@ struct half {
     asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));
     return x;
   }
+  MSL_ASSIGNMENTS(half)
 };
 
 struct bfloat {
@@ -42,6 +76,7 @@ struct bfloat {
   bfloat() = default;
   MSL_FN bfloat(float x) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(x)); }
   MSL_FN operator float() const { return __uint_as_float(uint(bits) << 16); }
+  MSL_ASSIGNMENTS(bfloat)
 };
 
 // --------------------------------------------------------------------------------------------------- vectors
@@ -79,43 +114,62 @@ struct vec;
       (*this)[i] = T(v[i]);                                                                                            \
     }                                                                                                                  \
   }                                                                                                                    \
+  template <typename A, typename B, typename... More>                                                                  \
+  MSL_FN vec(const A& a, const B& b, const More&... more) {                                                            \
+    int i = 0;                                                                                                         \
+    append(i, a);                                                                                                      \
+    append(i, b);                                                                                                      \
+    (append(i, more), ...);                                                                                            \
+  }                                                                                                                    \
+  template <typename U>                                                                                                \
+  MSL_FN void append(int& i, const U& value) {                                                                         \
+    (*this)[i++] = T(value);                                                                                           \
+  }                                                                                                                    \
+  template <typename U, int N>                                                                                         \
+  MSL_FN void append(int& i, const vec<U, N>& v) {                                                                     \
+    for (int j = 0; j < N; j++) {                                                                                      \
+      (*this)[i++] = T(v[j]);                                                                                          \
+    }                                                                                                                  \
+  }                                                                                                                    \
+  template <int... I>                                                                                                  \
+  MSL_FN vec<T, sizeof...(I)> swizzle() const {                                                                        \
+    return vec<T, sizeof...(I)>((*this)[I]...);                                                                        \
+  }                                                                                                                    \
   MSL_FN T& operator[](int i) {                                                                                        \
     return (&x)[i];                                                                                                    \
   }                                                                                                                    \
   MSL_FN const T& operator[](int i) const {                                                                            \
     return (&x)[i];                                                                                                    \
   }                                                                                                                    \
-  MSL_BINARY(+)                                                                                                        \
-  MSL_BINARY(-)                                                                                                        \
-  MSL_BINARY(*) MSL_BINARY(/) MSL_BINARY(&) MSL_BINARY(|) MSL_BINARY(^) MSL_COMPARISON(<) MSL_COMPARISON(<=)           \
-      MSL_COMPARISON(>) MSL_COMPARISON(>=) MSL_COMPARISON(==) MSL_COMPARISON(!=) MSL_COMPARISON(&&) MSL_COMPARISON(||) \
-          MSL_FN vec                                                                                                   \
-          operator-() const {                                                                                          \
+  MSL_FN vec operator-() const {                                                                                       \
     return vec(T(0)) - *this;                                                                                          \
-  }
+  }                                                                                                                    \
+  MSL_BINARY(+)                                                                                                        \
+  MSL_BINARY(-) MSL_BINARY(*) MSL_BINARY(/) MSL_BINARY(&) MSL_BINARY(|) MSL_BINARY(^) MSL_COMPARISON(<)                \
+      MSL_COMPARISON(<=) MSL_COMPARISON(>) MSL_COMPARISON(>=) MSL_COMPARISON(==) MSL_COMPARISON(!=) MSL_COMPARISON(&&) \
+          MSL_COMPARISON(||)
 
 template <typename T>
 struct alignas(2 * sizeof(T)) vec<T, 2> {
   T x, y;
-  MSL_FN vec(T s) : x(s), y(s) {}
-  MSL_FN vec(T x, T y) : x(x), y(y) {}
+  constexpr MSL_FN vec(T s) : x(s), y(s) {}
+  constexpr MSL_FN vec(T x, T y) : x(x), y(y) {}
   MSL_MEMBERS(2)
 };
 
 template <typename T>
 struct alignas(4 * sizeof(T)) vec<T, 3> {
   T x, y, z;
-  MSL_FN vec(T s) : x(s), y(s), z(s) {}
-  MSL_FN vec(T x, T y, T z) : x(x), y(y), z(z) {}
+  constexpr MSL_FN vec(T s) : x(s), y(s), z(s) {}
+  constexpr MSL_FN vec(T x, T y, T z) : x(x), y(y), z(z) {}
   MSL_MEMBERS(3)
 };
 
 template <typename T>
 struct alignas(4 * sizeof(T)) vec<T, 4> {
   T x, y, z, w;
-  MSL_FN vec(T s) : x(s), y(s), z(s), w(s) {}
-  MSL_FN vec(T x, T y, T z, T w) : x(x), y(y), z(z), w(w) {}
-  MSL_FN vec(const vec<T, 2>& a, const vec<T, 2>& b) : x(a.x), y(a.y), z(b.x), w(b.y) {}
+  constexpr MSL_FN vec(T s) : x(s), y(s), z(s), w(s) {}
+  constexpr MSL_FN vec(T x, T y, T z, T w) : x(x), y(y), z(z), w(w) {}
   MSL_MEMBERS(4)
 };
 

@@ -190,9 +190,9 @@ template <typename T>
 MSL_FN T atomic_load_explicit(const atomic<T>* a, memory_order) {
   return *(const volatile T*)&a->value;
 }
-template <typename T>
-MSL_FN void atomic_store_explicit(atomic<T>* a, T x, memory_order) {
-  *(volatile T*)&a->value = x;
+template <typename T, typename U>
+MSL_FN void atomic_store_explicit(atomic<T>* a, U x, memory_order) {
+  *(volatile T*)&a->value = T(x);
 }
 #define MSL_ATOMIC(name, function)                 \
   template <typename T, typename U>                \
@@ -312,18 +312,18 @@ MSL_FN uint msl_total(const uint3& size) {
   return size.x * size.y * size.z;
 }
 
-// What a kernel declares of a position: uint, uint2 or uint3.
-MSL_FN void msl_assign(uint3& to, const uint3& from) {
-  to = from;
+// What a kernel declares of a position: one, two or three numbers of some integer type.
+template <typename T>
+MSL_FN void msl_assign(T& to, const uint3& from) {
+  to = T(from.x);
 }
-MSL_FN void msl_assign(uint2& to, const uint3& from) {
-  to = uint2(from.x, from.y);
+template <typename T>
+MSL_FN void msl_assign(vec<T, 2>& to, const uint3& from) {
+  to = vec<T, 2>(from.x, from.y);
 }
-MSL_FN void msl_assign(uint& to, const uint3& from) {
-  to = from.x;
-}
-MSL_FN void msl_assign(ushort& to, const uint3& from) {
-  to = ushort(from.x);
+template <typename T>
+MSL_FN void msl_assign(vec<T, 3>& to, const uint3& from) {
+  to = vec<T, 3>(from.x, from.y, from.z);
 }
 
 }  // namespace metal

@@ -22,7 +22,11 @@ _USING = re.compile(r"^[ \t]*using\s+namespace\s+metal\s*;", re.MULTILINE)
 _KERNEL = re.compile(r"(?P<attributes>(?:\[\[[^\]]*\]\]\s*)?)\bkernel\s+void\s+(?P<name>\w+)\s*\(")
 _SPACE = re.compile(r"\b(?:device|thread|threadgroup|constant)\b")
 _STATIC = re.compile(r"(?<=[;{}])(\s*)threadgroup\s+((?:\w+\s+)+\w+\s*(?:\[|;))")
-_TABLE = re.compile(r"\bconstant\s+(?:constexpr\s+|const\s+)*((?:\w+\s+)+\w+\s*(?:\[[^\]]*\])*\s*=)")
+_TABLE = re.compile(
+    r"\b(?:static\s+|constexpr\s+)*constant\s+(?:constexpr\s+|const\s+)*((?:\w+\s+)+\w+\s*(?:\[[^\]]*\])*\s*=)"
+)
+_SWIZZLE = re.compile(r"\.([xyzw]{2,4}|rgba?)\b(?!\s*\()")
+_HALF = re.compile(r"(?<![\w.])(\d+\.\d*|\.\d+)[hH]\b")
 
 # What each attribute of a parameter stands for.
 _POSITIONS = {
@@ -89,8 +93,10 @@ def _position(p: Parameter) -> str:
 
 
 def _words(text: str) -> str:
-    """Code of a function without its address spaces; threadgroup variables are shared."""
+    """Code without address spaces, swizzles and literals of Metal's own; threadgroup variables are shared."""
     text = _STATIC.sub(r"\1__shared__ \2", text)
+    text = _SWIZZLE.sub(lambda m: f".swizzle<{', '.join(str('xyzwrgba'.index(c) % 4) for c in m.group(1))}>()", text)
+    text = _HALF.sub(r"half(\1f)", text)
     text = re.sub(r"\bconst\s+constant\b|\bconstant\s+const\b", "constant", text)
     return _SPACE.sub(lambda m: "const" if m.group() == "constant" else "", text)
 

@@ -1,32 +1,43 @@
 """Fixtures of the tests that prove the Metal kernels."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
 
 import pytest
 
 from metalfaiss import _core
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "metal/tools"))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from cuda_runner import CudaRunner
-from simulator import Simulator
+from .cuda_runner import CudaRunner
+from .simulator import SCHEDULES, Simulator
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", choices=["simulator", "cuda"], default="simulator", help="what runs the kernels")
 
 
+@contextmanager
+def _simulated(request: pytest.FixtureRequest, schedule: str) -> Iterator[Simulator | CudaRunner]:
+    is_cuda = request.config.getoption("--device") == "cuda"
+    simulator = CudaRunner() if is_cuda else Simulator(schedule)
+    with simulator.active(_core):
+        yield simulator
+    simulator.check()
+
+
 @pytest.fixture
 def simulator(request: pytest.FixtureRequest) -> Iterator[Simulator | CudaRunner]:
     """Runs every operation of the test through the simulator, whatever its stream; fails with what it finds.
 
-    With ``--device cuda`` an NVIDIA GPU takes the simulator's place, in the tests that do not look into it.
+    With ``--device cuda`` an NVIDIA GPU takes its place, for tests that do not look into it.
     """
-    sim = CudaRunner() if request.config.getoption("--device") == "cuda" else Simulator()
-    _core.simulate(sim)
-    yield sim
-    _core.simulate(None)
-    sim.check()
+    with _simulated(request, "forward") as simulator:
+        yield simulator
+
+
+@pytest.fixture(params=SCHEDULES)
+def every_schedule(request: pytest.FixtureRequest) -> Iterator[Simulator | CudaRunner]:
+    """`simulator`, once for each order of threads."""
+    if request.config.getoption("--device") == "cuda" and request.param != SCHEDULES[0]:
+        pytest.skip("a GPU has its own order")
+    with _simulated(request, request.param) as simulator:
+        yield simulator

@@ -10,13 +10,16 @@ import ctypes
 import functools
 import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from cuda import translate
-from nvrtc import CompileError, compile_cuda
 from signatures import kernels
+
+from .nvrtc import CompileError, compile_cuda
 
 __all__ = ["CudaRunner", "available"]
 
@@ -155,6 +158,15 @@ class CudaRunner:
                 self.findings.append(f"[compile] {e}")
             except Exception:
                 self.findings.append(f"[cuda] it failed\n{traceback.format_exc()}")
+
+    @contextmanager
+    def active(self, core: Any) -> Iterator[None]:
+        """Runs every operation here, given the extension module."""
+        core.simulate(self)
+        try:
+            yield
+        finally:
+            core.simulate(None)
 
     def check(self) -> None:
         """Raises AssertionError with every finding so far."""

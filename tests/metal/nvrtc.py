@@ -37,7 +37,12 @@ def compile_cuda(source: str, architecture: str = "sm_90", options: tuple[str, .
     nvrtc, program = _library(), _Program()
     _check(nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None))
     try:
-        arguments = [f"--gpu-architecture={architecture}", "--std=c++20", *options]
+        arguments = [
+            f"--gpu-architecture={architecture}",
+            "--std=c++20",
+            "--device-as-default-execution-space",
+            *options,
+        ]
         encoded = (ctypes.c_char_p * len(arguments))(*(a.encode() for a in arguments))
         if nvrtc.nvrtcCompileProgram(program, len(arguments), encoded) != 0:
             raise CompileError(_text(program, "ProgramLog").decode())

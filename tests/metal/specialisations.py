@@ -1,22 +1,19 @@
-"""The kernels that common work runs, of which metal/specialisations.txt is the list: ``python specialisations.py``
-writes it. Plans are asked, by calls of the public functions, whose launches are noted and not run."""
+"""The kernels that common work runs, of which metal/specialisations.txt is the list. Plans are asked, by calls of the public functions, whose launches are noted and not run.
+
+``python -m tests.metal.specialisations`` writes the list.
+"""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+from specialise import FILE, Specialisation
 
 import metalfaiss as mf
 from metalfaiss import _core
 from metalfaiss.faissmlx.kernels import gemm_kernels
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "metal/tools"))
-
-from specialise import FILE, Specialisation
 
 DTYPES = (mx.float32, mx.float16, mx.bfloat16)
 

@@ -1,5 +1,5 @@
 # macOS on Apple silicon, by zig (PyPI's ziglang) on any machine: a proof that the sources compile and link there.
-# METALFAISS_MAC_TOOLS is a folder with zig's c++ and ar as commands of their own; build.py makes it.
+# METALFAISS_MAC_TOOLS is a folder with zig's c++ and ar as commands of their own; __main__.py makes it.
 set(CMAKE_SYSTEM_NAME Darwin)
 set(CMAKE_SYSTEM_PROCESSOR arm64)
 set(CMAKE_TRY_COMPILE_PLATFORM_VARIABLES METALFAISS_MAC_TOOLS)

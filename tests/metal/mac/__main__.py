@@ -1,6 +1,6 @@
 """Builds the extension for macOS on Apple silicon, here, and checks what it asks of MLX and of the system.
 
-``python tests/metal/mac/build.py --cache DIR``: a proof, not a product: what it makes is never shipped. Needs the
+``python -m tests.metal.mac --cache DIR``: a proof, not a product: what it makes is never shipped. Needs the
 extra kernel-test. DIR keeps downloads, zig's cache and objects.
 """
 
@@ -14,10 +14,9 @@ import zipfile
 from importlib import metadata
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "metal/tools"))
-
 from specialise import read as specialisations
-from symbols import check
+
+from .symbols import check
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
