@@ -1,5 +1,6 @@
-"""The kernels that common work runs, of which metal/specialisations.txt is the list. Plans are asked, by calls of the public functions, whose launches are noted and not run.
+"""The kernels that common work runs, of which metal/specialisations.txt is the list.
 
+Plans are asked, by calls of the public functions, whose launches are noted and not run.
 ``python -m tests.metal.specialisations`` writes the list.
 """
 
