@@ -71,7 +71,7 @@ using namespace metal;
   threadgroup float* at = (threadgroup float*)a_tile;
   threadgroup float* vt = (threadgroup float*)v_tile;
   threadgroup float* yt = (threadgroup float*)y_tile;
-  int chunks = (p.rows + CHUNK - 1) / CHUNK;
+  int chunks = int((p.rows + CHUNK - 1) / CHUNK);
   long begin = group.x * p.slab, end = min(long(begin + p.slab), long(p.contraction));
   device const T* a_matrix = a + batch_offset(p.a_batch, p, group.z);
   device const T* v_matrix = v + batch_offset(p.b_batch, p, group.z);
@@ -102,7 +102,7 @@ using namespace metal;
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (rows_left < PANEL) {  // rows beyond A are zero times V: not a number where V is not finite
-      for (int i = rows_left * STRIDE_K + thread_index; i < PANEL * STRIDE_K; i += THREADS) {
+      for (int i = int(rows_left) * STRIDE_K + thread_index; i < PANEL * STRIDE_K; i += THREADS) {
         yt[i] = 0.0f;
       }
       threadgroup_barrier(mem_flags::mem_threadgroup);
