@@ -25,7 +25,7 @@ struct SelectKArgs {
   std::vector<int64_t> shape, strides;  // of x, strides in elements
   int element_bytes;                    // 4 or 2
   bool half;                            // of 2 bytes: float16, otherwise bfloat16
-  int64_t offset;                       // of x's first element behind its allocation, in elements
+  int64_t misaligned;                   // bytes by which x begins behind a multiple of 16
   int64_t k;
   bool largest;
 };
@@ -41,7 +41,7 @@ struct SelectKStep {
   Memory matrix;            // (rows, cols)
   int64_t rows, cols;       // rows > 0, cols > 0
   int64_t row_stride;       // in elements
-  int64_t misaligned = 0;   // elements by which the matrix begins behind a multiple of 16 bytes
+  int64_t misaligned = 0;   // bytes by which the matrix begins behind a multiple of 16
   int64_t first_index = 0;  // of column 0: first_index + cols <= 2^32 - 1
   Memory state;             // rows * k * 8 bytes
   int64_t k;                // <= kSelectKStepMax
