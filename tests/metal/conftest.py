@@ -10,7 +10,7 @@ from metalfaiss import _core
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from simulator import Simulator  # noqa: E402
+from simulator import Simulator
 
 
 @pytest.fixture

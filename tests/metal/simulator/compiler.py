@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import hashlib
 import os
@@ -14,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-__all__ = ["CompileError", "clang", "compile_kernel", "runtime"]
+__all__ = ["CompileError", "clang", "compile_kernel", "runtime_path"]
 
 _HERE = Path(__file__).resolve().parent
 _INCLUDE = _HERE / "include"
@@ -43,7 +42,7 @@ _KERNEL_FLAGS = [
     "-fno-strict-aliasing",
     "-fno-builtin",
     # A call at every access, at undefined arithmetic and at indices outside of arrays; rubbish in what is not set.
-    "-fsanitize=thread,array-bounds,integer-divide-by-zero,signed-integer-overflow",
+    "-fsanitize=thread,array-bounds,integer-divide-by-zero,signed-integer-overflow,local-bounds",
     "-fno-sanitize-recover=all",
     "-mllvm",
     "-tsan-instrument-read-before-write=1",
@@ -109,6 +108,7 @@ def _compile(out: Path, arguments: list[str]) -> None:
 
 @functools.cache
 def runtime_path() -> Path:
+    """The library that runs and watches kernels; compiled where it is not there yet."""
     sources = sorted(_RUNTIME.glob("*.cpp"))
     texts = [p.read_text(encoding="ascii") for p in sorted(_RUNTIME.iterdir()) if p.is_file()]
     found = Path(clang()).resolve()
@@ -117,12 +117,6 @@ def runtime_path() -> Path:
     if not out.exists():
         _compile(out, [*_RUNTIME_FLAGS, *map(str, sources)])
     return out
-
-
-@functools.cache
-def runtime() -> ctypes.CDLL:
-    """The library that runs and watches kernels."""
-    return ctypes.CDLL(str(runtime_path()))
 
 
 def compile_kernel(name: str, source: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from pathlib import Path
@@ -10,15 +11,17 @@ _TOOLS = Path(__file__).resolve().parents[3] / "metal" / "tools"
 if str(_TOOLS) not in sys.path:
     sys.path.insert(0, str(_TOOLS))
 
+from flatten import METAL  # noqa: E402
 from signatures import Kernel, Parameter, kernels, without_comments  # noqa: E402
 
-__all__ = ["MAX_BUFFERS", "Kernel", "Parameter", "find_kernel", "host_source"]
+__all__ = ["MAX_BUFFERS", "Kernel", "Parameter", "find_kernel", "host_source", "metal_lines"]
 
 MAX_BUFFERS = 31  # of a kernel; its [[threadgroup(i)]] follow
 
 _DECLARATOR = r"\w+(?:\s*\[[^\]]*\])*"
 _ARRAYS = re.compile(
-    rf"(?m)(?P<lead>^[ \t]*|[{{}};][ \t]*)threadgroup\s+(?:alignas\s*\([^)]*\)\s*)?(?P<type>(?:unsigned\s+)?\w+(?:<\w+>)?)\s+"
+    r"(?m)(?P<lead>^[ \t]*|[{};][ \t]*)threadgroup\s+(?:alignas\s*\([^)]*\)\s*)?"
+    r"(?P<type>(?:unsigned\s+)?\w+(?:<\w+>)?)\s+"
     rf"(?P<list>{_DECLARATOR}(?:\s*,\s*{_DECLARATOR})*)\s*;"
 )
 _ATTRIBUTE = re.compile(r"\[\[[^\[\]]*\]\]")
@@ -79,6 +82,17 @@ def find_kernel(source: str, name: str) -> Kernel:
     if len(found) != 1:
         raise ValueError(f"the source has {len(found)} kernels called {name}")
     return found[0]
+
+
+@functools.cache
+def metal_lines() -> dict[str, str]:
+    """Where in metal/ a line stands that is there once: {"x += y;": "metal/gemm.metal:57"}."""
+    found: dict[str, str] = {}
+    for file in sorted([*METAL.glob("*.metal"), *METAL.glob("include/*.h")]):
+        for number, line in enumerate(file.read_text(encoding="ascii").split("\n"), 1):
+            text = line.strip()
+            found[text] = "" if text in found else f"{file.relative_to(METAL.parent).as_posix()}:{number}"
+    return {text: place for text, place in found.items() if place}
 
 
 def _arrays(source: str) -> str:

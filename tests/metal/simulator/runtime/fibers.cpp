@@ -371,12 +371,14 @@ SIM_API int sim_launch(const Launch* launch) {
          step++) {
     }
   }
+  begin_watch(launch->seconds);
   for (uint64_t i = 0; i < n && !g.aborted; i++) {
     uint64_t at = launch->schedule == 1 ? n - 1 - i : i * (step % n) % n;
     uint32_t group[3] = {static_cast<uint32_t>(at % x), static_cast<uint32_t>(at / x % y),
                          static_cast<uint32_t>(at / x / y)};
     run_group(group, i);
   }
+  end_watch();
   return g.aborted;
 }
 

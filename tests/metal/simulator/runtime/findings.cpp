@@ -34,7 +34,10 @@ int thread_of(Who who) {
 
 }  // namespace sim
 
+// What was found since the last call.
 SIM_API int sim_findings(const sim::Finding** out) {
+  int n = sim::g.finding_count;
   *out = sim::g.findings;
-  return sim::g.finding_count;
+  sim::g.finding_count = 0;
+  return n;
 }

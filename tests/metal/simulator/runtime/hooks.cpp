@@ -53,14 +53,18 @@ struct Site {
 
 }  // namespace
 
-#define SIM_HOOKS(N)                                                                     \
-  SIM_API void __tsan_read##N(void* p) { aligned(p, N, false, SIM_PC); }                 \
-  SIM_API void __tsan_write##N(void* p) { aligned(p, N, true, SIM_PC); }                 \
-  SIM_API void __tsan_unaligned_read##N(void* p) {                                       \
-    access(reinterpret_cast<uint64_t>(p), N, false, g.who, SIM_PC);                      \
-  }                                                                                      \
-  SIM_API void __tsan_unaligned_write##N(void* p) {                                      \
-    access(reinterpret_cast<uint64_t>(p), N, true, g.who, SIM_PC);                       \
+#define SIM_HOOKS(N)                                                \
+  SIM_API void __tsan_read##N(void* p) {                            \
+    aligned(p, N, false, SIM_PC);                                   \
+  }                                                                 \
+  SIM_API void __tsan_write##N(void* p) {                           \
+    aligned(p, N, true, SIM_PC);                                    \
+  }                                                                 \
+  SIM_API void __tsan_unaligned_read##N(void* p) {                  \
+    access(reinterpret_cast<uint64_t>(p), N, false, g.who, SIM_PC); \
+  }                                                                 \
+  SIM_API void __tsan_unaligned_write##N(void* p) {                 \
+    access(reinterpret_cast<uint64_t>(p), N, true, g.who, SIM_PC);  \
   }
 SIM_HOOKS(1)
 SIM_HOOKS(2)

@@ -1,5 +1,9 @@
 // Memories and their shadow: where they lie, who touched each granule, and what that says.
+#include <dlfcn.h>
 #include <sys/mman.h>
+#if defined(__linux__)
+#include <link.h>
+#endif
 
 #include <algorithm>
 #include <cstdio>
@@ -343,6 +347,10 @@ SIM_API void* sim_address(int index) {
   return g.memories[index].begin;
 }
 
+SIM_API uint64_t sim_bytes(int index) {
+  return g.memories[index].bytes;
+}
+
 SIM_API void sim_set_mode(int index, int mode) {
   g.memories[index].mode = mode;
 }
@@ -404,6 +412,30 @@ SIM_API void sim_end_launch() {
   std::fill(g.slots + slots_before, g.slots + g.next_slot, static_cast<uint16_t>(0));
   g.memory_count = memories_before;
   g.next_slot = slots_before;
+}
+
+// Where the library that holds a function begins and ends.
+SIM_API void sim_image(const void* function, uint64_t* out) {
+  Dl_info info{};
+  dladdr(function, &info);
+  out[0] = reinterpret_cast<uint64_t>(info.dli_fbase);
+  out[1] = out[0] + (1 << 24);
+#if defined(__linux__)
+  dl_iterate_phdr(
+      [](dl_phdr_info* object, size_t, void* data) {
+        auto* range = static_cast<uint64_t*>(data);
+        if (object->dlpi_addr == range[0]) {
+          for (int i = 0; i < object->dlpi_phnum; i++) {
+            const auto& segment = object->dlpi_phdr[i];
+            if (segment.p_type == PT_LOAD) {
+              range[1] = range[0] + segment.p_vaddr + segment.p_memsz;
+            }
+          }
+        }
+        return 0;
+      },
+      out);
+#endif
 }
 
 // The threadgroup array `index` of the kernel's body: one a threadgroup, in slots of its own.

@@ -47,7 +47,7 @@ struct Counters {
 struct Memory {
   uint8_t* begin;
   uint64_t bytes;
-  Cell* cells;       // nullptr where nobody may write: then `touched` says who read
+  Cell* cells;  // nullptr where nobody may write: then `touched` says who read
   uint32_t* touched;
   Kind kind;
   int space;
@@ -98,10 +98,8 @@ using Entry = void (*)(const Thread*, void* const*);
 struct Launch {
   Entry entry;
   void* const* buffers;
-  void* const* dynamic;
   uint32_t groups[3], threads[3];
-  int32_t schedule;  // 0 forward, 1 reverse, 2 random
-  int32_t reserved;
+  int64_t schedule;  // 0 forward, 1 reverse, 2 random
   uint64_t seed;
   uint64_t image_begin, image_end;
   double seconds;
@@ -168,6 +166,10 @@ inline uint64_t caller(void* return_address) {
 
 // fibers.cpp
 [[noreturn]] void abort_launch();
+
+// signals.cpp
+void begin_watch(double seconds);
+void end_watch();
 
 // findings.cpp
 Finding* find(What what, uint64_t pc);  // nullptr where the same was found before

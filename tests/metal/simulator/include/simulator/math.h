@@ -37,10 +37,10 @@ SIM_INLINE T sim_pairs(T x, T y, F f) {
   }
 }
 
-#define SIM_OF_FLOAT(NAME, BUILTIN)                                     \
-  template <typename T>                                                 \
-  SIM_INLINE T NAME(T x) {                                              \
-    static_assert(sim_is_float<typename sim_vector<T>::element>);       \
+#define SIM_OF_FLOAT(NAME, BUILTIN)                                                     \
+  template <typename T>                                                                 \
+  SIM_INLINE T NAME(T x) {                                                              \
+    static_assert(sim_is_float<typename sim_vector<T>::element>);                       \
     return sim_each(x, [](float v) __attribute__((always_inline)) { return BUILTIN; }); \
   }
 SIM_OF_FLOAT(sqrt, __builtin_sqrtf(v))
@@ -65,10 +65,10 @@ SIM_OF_FLOAT(atan, __builtin_atanf(v))
 SIM_OF_FLOAT(tanh, __builtin_tanhf(v))
 SIM_OF_FLOAT(sign, v > 0 ? 1.0f : v < 0 ? -1.0f : v == 0 ? v : 0.0f)
 
-#define SIM_OF_FLOATS(NAME, BUILTIN)                              \
-  template <typename T>                                           \
-  SIM_INLINE T NAME(T x, T y) {                                   \
-    static_assert(sim_is_float<typename sim_vector<T>::element>); \
+#define SIM_OF_FLOATS(NAME, BUILTIN)                                                                 \
+  template <typename T>                                                                              \
+  SIM_INLINE T NAME(T x, T y) {                                                                      \
+    static_assert(sim_is_float<typename sim_vector<T>::element>);                                    \
     return sim_pairs(x, y, [](float a, float b) __attribute__((always_inline)) { return BUILTIN; }); \
   }
 SIM_OF_FLOATS(fmin, __builtin_fminf(a, b))
@@ -177,19 +177,25 @@ SIM_INLINE typename sim_vector<T>::element distance(T x, T y) {
   return length(x - y);
 }
 
-#define SIM_TEST(NAME, EXPRESSION)                                      \
-  SIM_INLINE bool NAME(float v) { return EXPRESSION; }                  \
-  SIM_INLINE bool NAME(half v) { return NAME(static_cast<float>(v)); }  \
-  SIM_INLINE bool NAME(bfloat v) { return NAME(static_cast<float>(v)); } \
-  template <typename T>                                                 \
-    requires(sim_vector<T>::size > 1)                                   \
-  SIM_INLINE auto NAME(T v) {                                           \
+#define SIM_TEST(NAME, EXPRESSION)                                        \
+  SIM_INLINE bool NAME(float v) {                                         \
+    return EXPRESSION;                                                    \
+  }                                                                       \
+  SIM_INLINE bool NAME(half v) {                                          \
+    return NAME(static_cast<float>(v));                                   \
+  }                                                                       \
+  SIM_INLINE bool NAME(bfloat v) {                                        \
+    return NAME(static_cast<float>(v));                                   \
+  }                                                                       \
+  template <typename T>                                                   \
+    requires(sim_vector<T>::size > 1)                                     \
+  SIM_INLINE auto NAME(T v) {                                             \
     typedef bool B __attribute__((ext_vector_type(sim_vector<T>::size))); \
-    B out{};                                                            \
-    for (int i = 0; i < sim_vector<T>::size; i++) {                     \
-      out[i] = NAME(v[i]);                                              \
-    }                                                                   \
-    return out;                                                         \
+    B out{};                                                              \
+    for (int i = 0; i < sim_vector<T>::size; i++) {                       \
+      out[i] = NAME(v[i]);                                                \
+    }                                                                     \
+    return out;                                                           \
   }
 SIM_TEST(isnan, __builtin_isnan(v))
 SIM_TEST(isinf, __builtin_isinf(v))
@@ -236,14 +242,14 @@ SIM_INLINE T select(T a, T b, C condition) {
   }
 }
 
-#define SIM_OF_BITS(NAME, EXPRESSION)                                              \
-  template <typename T>                                                            \
-  SIM_INLINE T NAME(T x) {                                                         \
-    constexpr int bits = sizeof(typename sim_vector<T>::element) * 8;              \
-    return sim_pairs(x, x, [](auto e, auto) __attribute__((always_inline)) {       \
-      sim_u64 v = static_cast<sim_u64>(e) & (~0ull >> (64 - bits));                \
-      return static_cast<int>(EXPRESSION);                                         \
-    });                                                                            \
+#define SIM_OF_BITS(NAME, EXPRESSION)                                        \
+  template <typename T>                                                      \
+  SIM_INLINE T NAME(T x) {                                                   \
+    constexpr int bits = sizeof(typename sim_vector<T>::element) * 8;        \
+    return sim_pairs(x, x, [](auto e, auto) __attribute__((always_inline)) { \
+      sim_u64 v = static_cast<sim_u64>(e) & (~0ull >> (64 - bits));          \
+      return static_cast<int>(EXPRESSION);                                   \
+    });                                                                      \
   }
 SIM_OF_BITS(popcount, __builtin_popcountll(v))
 SIM_OF_BITS(clz, v ? __builtin_clzll(v) - (64 - bits) : bits)

@@ -1,6 +1,7 @@
 // simdgroup_matrix: 8 x 8, two elements a lane. Which lane holds what is not specified: accesses are the simdgroup's.
 #pragma once
 
+#include "simulator/threads.h"
 #include "simulator/types.h"
 
 extern "C" {

@@ -1,18 +1,15 @@
 // All of MSL that kernels may use, and last the words that a host compiler does not know.
 #pragma once
 
-#include "simulator/types.h"
-//
 #include "simulator/math.h"
-//
-#include "simulator/threads.h"
-//
 #include "simulator/matrix.h"
+#include "simulator/threads.h"
+#include "simulator/types.h"
 
 // threadgroup arrays of a kernel body: tests/metal/simulator/entry.py puts the macro in the place of the declaration.
-#define SIM_THREADGROUP(INDEX, TYPE, NAME, DIMENSIONS)                                                  \
-  using sim_type_##NAME = TYPE DIMENSIONS;                                                              \
-  sim_type_##NAME& NAME = *static_cast<sim_type_##NAME*>(                                               \
+#define SIM_THREADGROUP(INDEX, TYPE, NAME, DIMENSIONS)    \
+  using sim_type_##NAME = TYPE DIMENSIONS;                \
+  sim_type_##NAME& NAME = *static_cast<sim_type_##NAME*>( \
       sim_threadgroup(INDEX, #NAME, sizeof(sim_type_##NAME), alignof(sim_type_##NAME)));
 
 #define float2(...) sim_make<float2>(__VA_ARGS__)

@@ -1,6 +1,7 @@
 // Where threads meet: barriers, simdgroup operations, atomics.
 #pragma once
 
+#include "simulator/math.h"
 #include "simulator/types.h"
 
 extern "C" {
@@ -59,9 +60,9 @@ __attribute__((no_sanitize("thread"))) T sim_reduce(sim_slots<T> values, F f) {
   return tree[0];
 }
 
-#define SIM_REDUCTION(NAME, EXPRESSION)                                                                        \
-  template <typename T>                                                                                        \
-  SIM_SHIM T NAME(T x) {                                                                                       \
+#define SIM_REDUCTION(NAME, EXPRESSION)                                                                       \
+  template <typename T>                                                                                       \
+  SIM_SHIM T NAME(T x) {                                                                                      \
     return sim_reduce(sim_values(#NAME, SIM_CALLER, x), [](T a, T b) { return static_cast<T>(EXPRESSION); }); \
   }
 SIM_REDUCTION(simd_sum, a + b)
@@ -72,16 +73,16 @@ SIM_REDUCTION(simd_and, a& b)
 SIM_REDUCTION(simd_or, a | b)
 SIM_REDUCTION(simd_xor, a ^ b)
 
-#define SIM_PREFIX(NAME, START, EXPRESSION, COUNT)                       \
-  template <typename T>                                                  \
-  SIM_SHIM T NAME(T x) {                                                 \
-    sim_slots<T> values = sim_values(#NAME, SIM_CALLER, x);              \
-    T a = static_cast<T>(START);                                         \
-    for (uint i = 0; i < COUNT; i++) {                                   \
-      T b = values[i];                                                   \
-      a = static_cast<T>(EXPRESSION);                                    \
-    }                                                                    \
-    return a;                                                            \
+#define SIM_PREFIX(NAME, START, EXPRESSION, COUNT)          \
+  template <typename T>                                     \
+  SIM_SHIM T NAME(T x) {                                    \
+    sim_slots<T> values = sim_values(#NAME, SIM_CALLER, x); \
+    T a = static_cast<T>(START);                            \
+    for (uint i = 0; i < COUNT; i++) {                      \
+      T b = values[i];                                      \
+      a = static_cast<T>(EXPRESSION);                       \
+    }                                                       \
+    return a;                                               \
   }
 SIM_PREFIX(simd_prefix_exclusive_sum, 0, a + b, sim_lane())
 SIM_PREFIX(simd_prefix_inclusive_sum, 0, a + b, sim_lane() + 1)
@@ -232,13 +233,13 @@ SIM_SHIM bool atomic_compare_exchange_weak_explicit(volatile atomic<T>* p, T* ex
   return same;
 }
 
-#define SIM_ATOMIC(NAME, EXPRESSION)                                             \
-  template <typename T>                                                          \
-  SIM_SHIM T NAME(volatile atomic<T>* p, sim_same<T> b, memory_order) {          \
-    sim_access_atomic(const_cast<atomic<T>*>(p), sizeof(T), 1, 1, SIM_CALLER);   \
-    T a = p->sim_value;                                                          \
-    p->sim_value = static_cast<T>(EXPRESSION);                                   \
-    return a;                                                                    \
+#define SIM_ATOMIC(NAME, EXPRESSION)                                           \
+  template <typename T>                                                        \
+  SIM_SHIM T NAME(volatile atomic<T>* p, sim_same<T> b, memory_order) {        \
+    sim_access_atomic(const_cast<atomic<T>*>(p), sizeof(T), 1, 1, SIM_CALLER); \
+    T a = p->sim_value;                                                        \
+    p->sim_value = static_cast<T>(EXPRESSION);                                 \
+    return a;                                                                  \
   }
 SIM_ATOMIC(atomic_exchange_explicit, b)
 SIM_ATOMIC(atomic_fetch_add_explicit, a + b)

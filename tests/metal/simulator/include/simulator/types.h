@@ -1,4 +1,5 @@
-// MSL's types for a host compiler. Nothing of the host's library is included: a kernel compiles in a fraction of a second.
+// MSL's types for a host compiler. Nothing of the host's library is included: a kernel compiles in a fraction of a
+// second.
 #pragma once
 
 #define SIM_INLINE inline __attribute__((always_inline))
@@ -49,11 +50,11 @@ struct sim_vector {
   using element = T;
 };
 
-#define SIM_TRAIT(T, N)             \
-  template <>                       \
-  struct sim_vector<T##N> {         \
-    static constexpr int size = N;  \
-    using element = T;              \
+#define SIM_TRAIT(T, N)            \
+  template <>                      \
+  struct sim_vector<T##N> {        \
+    static constexpr int size = N; \
+    using element = T;             \
   };
 #define SIM_TRAITS(T) SIM_TRAIT(T, 2) SIM_TRAIT(T, 3) SIM_TRAIT(T, 4)
 SIM_TRAITS(char)
@@ -108,12 +109,18 @@ SIM_INLINE To sim_bits(From x) {
 template <typename T>
 struct numeric_limits;
 
-#define SIM_INTEGER_LIMITS(T, LOW, HIGH)                         \
-  template <>                                                    \
-  struct numeric_limits<T> {                                     \
-    static constexpr T min() { return static_cast<T>(LOW); }     \
-    static constexpr T lowest() { return static_cast<T>(LOW); }  \
-    static constexpr T max() { return static_cast<T>(HIGH); }    \
+#define SIM_INTEGER_LIMITS(T, LOW, HIGH) \
+  template <>                            \
+  struct numeric_limits<T> {             \
+    static constexpr T min() {           \
+      return static_cast<T>(LOW);        \
+    }                                    \
+    static constexpr T lowest() {        \
+      return static_cast<T>(LOW);        \
+    }                                    \
+    static constexpr T max() {           \
+      return static_cast<T>(HIGH);       \
+    }                                    \
   };
 SIM_INTEGER_LIMITS(char, -128, 127)
 SIM_INTEGER_LIMITS(uchar, 0, 255)
@@ -124,15 +131,27 @@ SIM_INTEGER_LIMITS(uint, 0, 4294967295u)
 SIM_INTEGER_LIMITS(long, -9223372036854775807L - 1, 9223372036854775807L)
 SIM_INTEGER_LIMITS(ulong, 0, 18446744073709551615ul)
 
-#define SIM_FLOAT_LIMITS(T, LOW, HIGH, EPSILON)                                     \
-  template <>                                                                       \
-  struct numeric_limits<T> {                                                        \
-    static constexpr T min() { return static_cast<T>(LOW); }                        \
-    static constexpr T lowest() { return static_cast<T>(-(HIGH)); }                 \
-    static constexpr T max() { return static_cast<T>(HIGH); }                       \
-    static constexpr T epsilon() { return static_cast<T>(EPSILON); }                \
-    static constexpr T infinity() { return static_cast<T>(__builtin_inff()); }      \
-    static constexpr T quiet_NaN() { return static_cast<T>(__builtin_nanf("")); }   \
+#define SIM_FLOAT_LIMITS(T, LOW, HIGH, EPSILON)  \
+  template <>                                    \
+  struct numeric_limits<T> {                     \
+    static constexpr T min() {                   \
+      return static_cast<T>(LOW);                \
+    }                                            \
+    static constexpr T lowest() {                \
+      return static_cast<T>(-(HIGH));            \
+    }                                            \
+    static constexpr T max() {                   \
+      return static_cast<T>(HIGH);               \
+    }                                            \
+    static constexpr T epsilon() {               \
+      return static_cast<T>(EPSILON);            \
+    }                                            \
+    static constexpr T infinity() {              \
+      return static_cast<T>(__builtin_inff());   \
+    }                                            \
+    static constexpr T quiet_NaN() {             \
+      return static_cast<T>(__builtin_nanf("")); \
+    }                                            \
   };
 SIM_FLOAT_LIMITS(float, 0x1p-126f, 0x1.fffffep127f, 0x1p-23f)
 SIM_FLOAT_LIMITS(half, 0x1p-14f, 65504.0f, 0x1p-10f)
