@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from simulator import SCHEDULES, Simulator
 
-from metalfaiss import _core, select_k
+from metalfaiss import select_k
 
 Rng = np.random.Generator
 DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
@@ -20,7 +20,8 @@ def check(x: mx.array, k: int, largest: bool = False) -> None:
     mx.eval(values, indices)
     assert values.dtype == x.dtype
     assert indices.dtype == mx.int64
-    x64 = np.array(x.astype(mx.float32)).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        x64 = np.array(x.astype(mx.float32)).astype(np.float64)
     expected = np.argsort(-x64 if largest else x64, axis=-1, kind="stable")[..., :k]
     np.testing.assert_array_equal(np.array(indices), expected)
     np.testing.assert_array_equal(np.array(values.astype(mx.float32)), np.take_along_axis(x64, expected, -1))
@@ -262,12 +263,8 @@ def test_streams(simulator: Simulator, rng: Rng) -> None:
         np.testing.assert_array_equal(np.array(r), expected * (i + 1))
 
 
-def test_what_is_launched_depends_on_the_shape_alone(rng: Rng) -> None:
-    plans: list[list[str]] = []
-    _core.simulate(lambda steps: plans.append([s["name"] for s in steps]))
-    try:
-        for x in (mx.zeros((2, 5000)), random(rng, (2, 5000))):
-            mx.eval(select_k(x, 2100))
-    finally:
-        _core.simulate(None)
-    assert plans[0] == plans[1]
+def test_what_is_launched_depends_on_the_shape_alone(simulator: Simulator, rng: Rng) -> None:
+    for x in (random(rng, (2, 5000)), mx.zeros((2, 5000))):
+        mx.eval(select_k(x, 2100))
+    plan = kernels(simulator)
+    assert plan[: len(plan) // 2] == plan[len(plan) // 2 :]

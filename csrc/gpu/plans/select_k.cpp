@@ -42,7 +42,7 @@ void plan_simd(Plan& plan, const SelectKArgs& args, const SelectKSizes& sizes) {
   p.threads = 32 * kSimdRows;
   Launch l = launch("select_k_simd", 8 * args.element_bytes, p.groups, p.threads,
                     {read(input(0)), write(output(0)), write(output(1)), bytes_of(p)});
-  l.constants.push_back({"LIST", args.k <= 32 ? "1" : "4"});
+  l.constants.push_back({"LIST", std::to_string(args.k <= 32 ? 1 : 4)});
   plan.steps.push_back(l);
 }
 
