@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from simulator import SCHEDULES, Simulator
+from .simulator import SCHEDULES, Simulator
 
 from metalfaiss import select_k
 
