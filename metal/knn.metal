@@ -211,7 +211,7 @@ kernel void knn_prepare(device const T* x [[buffer(0)]], device const float* cen
   bool bad = simd_max(finite ? 0u : 1u) != 0u;
   float norm = p.root != 0 ? sqrt(square_sum + p.absolute) : square_sum;
   if (lane == 0u) {
-    norms[row] = bad ? NAN : norm;
+    norms[row] = bad ? as_type<float>(0x7fc00000u) : norm;
   }
 }
 

@@ -10,7 +10,7 @@ struct KnnParams {
   int64_t out_matrix;        // and from matrix to matrix: the queries of each
   int32_t num_queries, nb, d, k;
   int32_t slabs, slab_rows;  // lists of a query, and the rows of each
-  int32_t capacity;          // of an exact list: a power of two
+  int32_t capacity;          // of an exact list, at least k + 256
   int32_t always;            // exact lists: whether all queries need them, or those that are flagged
   float relative, absolute;  // bounds the error of an approximate score
 };
