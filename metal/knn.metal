@@ -3,8 +3,9 @@
 //
 // An approximate pass in float32 gives every row a bound that its exact score is not below, and keeps the LIST rows
 // with the smallest bounds: knn_direct for few queries, knn_center, knn_prepare, MLX's product and knn_select for many.
-// knn_finish scores those again in pairs of floats. Its result is proven where the k-th exact score is below every bound
-// that was dropped. Elsewhere, and where k exceeds the lists, knn_exact and knn_exact_merge score all rows that way.
+// knn_finish scores those again in pairs of floats. Its result is proven where the k-th exact score is below every
+// bound that was dropped. Elsewhere, and where k exceeds the lists, knn_exact and knn_exact_merge score all rows that
+// way.
 #include <metal_stdlib>
 using namespace metal;
 
@@ -64,9 +65,8 @@ inline float transposed_sum(thread float* x, uint count, uint lane) {
 #endif
 kernel void knn_direct(device const float* xq [[buffer(0)]], device const T* xb [[buffer(1)]],
                        device ulong* lists [[buffer(2)]], constant KnnParams& p [[buffer(3)]],
-                       uint3 group [[threadgroup_position_in_grid]],
-                       uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
-                       uint simd [[simdgroup_index_in_threadgroup]]) {
+                       uint3 group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+                       uint lane [[thread_index_in_simdgroup]], uint simd [[simdgroup_index_in_threadgroup]]) {
   threadgroup ulong best[QUERIES * LIST];
   threadgroup ulong buffer[QUERIES * ROOM];
   threadgroup atomic_uint filled[QUERIES];
@@ -156,8 +156,8 @@ kernel void knn_direct(device const float* xq [[buffer(0)]], device const T* xb 
   }
 }
 
-// A point amid the rows: in every column the median of a sample, which a few enormous rows do not move. A threadgroup of
-// 64 takes 64 columns. Threadgroup memory: 8448 bytes. Bytes moved: SAMPLES elements read, 4 written for a column.
+// A point amid the rows: in every column the median of a sample, which a few enormous rows do not move. A threadgroup
+// of 64 takes 64 columns. Threadgroup memory: 8448 bytes. Bytes moved: SAMPLES elements read, 4 written for a column.
 #define SAMPLES 33
 #define COLUMNS 64
 kernel void knn_center(device const T* xb [[buffer(0)]], device float* center [[buffer(1)]],
@@ -292,9 +292,9 @@ inline void write_result(device float* distances, device long* ids, long out, ul
   ids[out] = long(row);
 }
 
-// A threadgroup of 256 merges the lists of a query, scores what is left exactly, writes the results, and flags the query
-// where they are not proven. Threadgroup memory: 12 * LIST + 4096, 4.5 to 28.7 KB. Bytes moved: 8 * LIST for a list,
-// d elements for each of LIST rows, 12 written for a result.
+// A threadgroup of 256 merges the lists of a query, scores what is left exactly, writes the results, and flags the
+// query where they are not proven. Threadgroup memory: 12 * LIST + 4096, 4.5 to 28.7 KB. Bytes moved: 8 * LIST for a
+// list, d elements for each of LIST rows, 12 written for a result.
 #define FINISH_ROOM 512u
 kernel void knn_finish(device const float* xq [[buffer(0)]], device const T* xb [[buffer(1)]],
                        device const ulong* lists [[buffer(2)]], device float* distances [[buffer(3)]],
@@ -366,22 +366,22 @@ kernel void knn_finish(device const float* xq [[buffer(0)]], device const T* xb 
   threadgroup_barrier(mem_flags::mem_threadgroup);
   write_missing(distances, ids, out, atomic_load_explicit(&num_found, memory_order_relaxed), uint(p.k), thread_index);
   if (thread_index == 0u) {
-    bool proven = dropped == NO_PAIR || excluded ||
-                  (kth != NO_SCORE && float_score_key(value_of_key(key_of(dropped))) > kth);
+    bool proven =
+        dropped == NO_PAIR || excluded || (kth != NO_SCORE && float_score_key(value_of_key(key_of(dropped))) > kth);
     flags[query] = proven ? 0u : 1u;
   }
 }
 
-// The k nearest rows of a slab by their exact scores, for a query that is flagged or where all are wanted. A threadgroup
-// of 256 takes a query and a slab; every simdgroup scores a row at a time. What is nearer than the k-th so far goes to
-// the list, which is sorted when it is full. Threadgroup memory: 4 bytes. Bytes moved: the slab once for a query.
+// The k nearest rows of a slab by their exact scores, for a query that is flagged or where all are wanted. A
+// threadgroup of 256 takes a query and a slab; every simdgroup scores a row at a time. What is nearer than the k-th so
+// far goes to the list, which is sorted when it is full. Threadgroup memory: 4 bytes. Bytes moved: the slab once for a
+// query.
 #define EXACT_ROWS 4u  // of a simdgroup in a round
 kernel void knn_exact(device const float* xq [[buffer(0)]], device const T* xb [[buffer(1)]],
                       device const uint* flags [[buffer(2)]], device ulong* scores [[buffer(3)]],
                       device uint* rows [[buffer(4)]], constant KnnParams& p [[buffer(5)]],
-                      uint3 group [[threadgroup_position_in_grid]],
-                      uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
-                      uint simd [[simdgroup_index_in_threadgroup]]) {
+                      uint3 group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+                      uint lane [[thread_index_in_simdgroup]], uint simd [[simdgroup_index_in_threadgroup]]) {
   threadgroup atomic_uint filled;
   long query = long(group.z) * long(p.num_queries) + long(group.y);
   if (p.always == 0 && flags[query] == 0u) {

@@ -36,8 +36,7 @@ Raises:
       "set_knn_limits",
       [](int64_t few_queries, int64_t few_products, int64_t threadgroups, int64_t slab_rows, int64_t tile_queries,
          int64_t scratch, double product_error) {
-        ops::set_knn_limits(
-            {few_queries, few_products, threadgroups, slab_rows, tile_queries, scratch, product_error});
+        ops::set_knn_limits({few_queries, few_products, threadgroups, slab_rows, tile_queries, scratch, product_error});
       },
       nb::kw_only(), "few_queries"_a = l.few_queries, "few_products"_a = l.few_products,
       "threadgroups"_a = l.threadgroups, "slab_rows"_a = l.slab_rows, "tile_queries"_a = l.tile_queries,

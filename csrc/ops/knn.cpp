@@ -95,8 +95,8 @@ class Knn : public mx::Primitive {
     if (outputs[0].size() == 0) {
       return;
     }
-    gpu::Knn g{metal_type(b),    out[out.size() - 2], b.shape(-2), b.shape(-1), k_, b.strides(-2), b.strides(-1), {},
-               metric_ == Metric::l2, g_limits};
+    gpu::Knn g{metal_type(b), out[out.size() - 2], b.shape(-2), b.shape(-1),           k_,
+               b.strides(-2), b.strides(-1),       {},          metric_ == Metric::l2, g_limits};
     if (is_one_matrix(b)) {
       g.nq *= batch_size(out);
     } else {

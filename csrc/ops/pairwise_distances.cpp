@@ -40,9 +40,10 @@ class PairwiseDistances : public mx::Primitive {
     if (out.size() == 0) {
       return;
     }
-    gpu::PairwiseDistances g{metal_type(q), metal_type(b), q.shape(-2),   b.shape(-2),
-                             q.shape(-1),   q.strides(-2), q.strides(-1), b.strides(-2),
-                             b.strides(-1), batch_of(q, b, out.shape()),  metric_ == Metric::l2};
+    gpu::PairwiseDistances g{
+        metal_type(q),        metal_type(b), q.shape(-2),   b.shape(-2),   q.shape(-1),
+        q.strides(-2),        q.strides(-1), b.strides(-2), b.strides(-1), batch_of(q, b, out.shape()),
+        metric_ == Metric::l2};
     run(gpu::plan_pairwise_distances(g), inputs, outputs, stream());
   }
 

@@ -4,10 +4,10 @@
 
 // A launch over a tile of queries: `num_queries` of each of the matrices of a part of the batch.
 struct KnnParams {
-  BatchParams batch;         // a: xq, from the first query of the tile, b: xb
-  int64_t b_row, b_col;      // strides in elements; rows of xq are contiguous
-  int64_t out_row;           // of the tile's first query,
-  int64_t out_matrix;        // and from matrix to matrix: the queries of each
+  BatchParams batch;     // a: xq, from the first query of the tile, b: xb
+  int64_t b_row, b_col;  // strides in elements; rows of xq are contiguous
+  int64_t out_row;       // of the tile's first query,
+  int64_t out_matrix;    // and from matrix to matrix: the queries of each
   int32_t num_queries, nb, d, k;
   int32_t slabs, slab_rows;  // lists of a query, and the rows of each
   int32_t capacity;          // of an exact list, at least k + 256

@@ -87,9 +87,10 @@ class Planner {
  private:
   void divide_rows() {
     int64_t most = ceil_div(g_.nb, limits_.slab_rows);
-    exact_ = divide(g_.nb, std::min({most, ceil_div(4 * limits_.threadgroups, tile_),
-                                     limits_.scratch / 4 / (12 * capacity_ * tile_)}),
-                    32);
+    exact_ = divide(
+        g_.nb,
+        std::min({most, ceil_div(4 * limits_.threadgroups, tile_), limits_.scratch / 4 / (12 * capacity_ * tile_)}),
+        32);
     if (list_ == 0) {
       return;
     }
