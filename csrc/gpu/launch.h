@@ -74,7 +74,7 @@ struct Size {
 struct Launch {
   std::string family;               // metal/<family>.metal
   std::string kernel;               // a function of that file
-  std::vector<Constant> constants;  // defined before the file is read
+  std::vector<Constant> constants;  // defined behind the system's headers
   std::vector<Argument> arguments;  // the i-th is [[buffer(i)]]
   Size groups;                      // threadgroups of the grid
   Size threads;                     // threads of a threadgroup
