@@ -24,13 +24,13 @@ inline void exchange(threadgroup ulong* pairs, uint i, uint j) {
 
 // Sorts n pairs, n a power of two, in log2(n) (log2(n) + 1) / 2 steps. What was written before is seen; a barrier ends
 // it.
-inline void sort_pairs(threadgroup ulong* pairs, uint n, uint thread, uint threads) {
+inline void sort_pairs(threadgroup ulong* pairs, uint n, uint thread_index, uint threads) {
   uint last = 64u;
   for (uint size = 2u; size <= n; size *= 2u) {
     for (uint distance = size / 2u; distance > 0u; distance /= 2u) {
       step_barrier(last, distance);
       last = distance;
-      for (uint c = thread; c < n / 2u; c += threads) {
+      for (uint c = thread_index; c < n / 2u; c += threads) {
         uint within = c & (distance - 1u), block = 2u * (c - within);
         uint mirrored = block + 2u * distance - 1u - within;
         exchange(pairs, block + within, 2u * distance == size ? mirrored : block + within + distance);
@@ -42,10 +42,10 @@ inline void sort_pairs(threadgroup ulong* pairs, uint n, uint thread, uint threa
 
 // best := the n_best smallest of both, sorted, in log2(n_best) + 1 steps. Both are sorted, their lengths powers of two.
 // What was written before is seen; a barrier ends it.
-inline void merge_pairs(threadgroup ulong* best, uint n_best, threadgroup const ulong* fresh, uint n_fresh, uint thread,
-                        uint threads) {
+inline void merge_pairs(threadgroup ulong* best, uint n_best, threadgroup const ulong* fresh, uint n_fresh,
+                        uint thread_index, uint threads) {
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  for (uint i = thread; i < min(n_best, n_fresh); i += threads) {
+  for (uint i = thread_index; i < min(n_best, n_fresh); i += threads) {
     uint mirrored = n_best - 1u - i;
     best[mirrored] = smaller(best[mirrored], fresh[i]);
   }
@@ -53,7 +53,7 @@ inline void merge_pairs(threadgroup ulong* best, uint n_best, threadgroup const 
   for (uint distance = n_best / 2u; distance > 0u; distance /= 2u) {
     step_barrier(last, distance);
     last = distance;
-    for (uint c = thread; c < n_best / 2u; c += threads) {
+    for (uint c = thread_index; c < n_best / 2u; c += threads) {
       uint within = c & (distance - 1u), i = 2u * (c - within) + within;
       exchange(best, i, i + distance);
     }
