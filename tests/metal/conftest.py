@@ -1,23 +1,32 @@
 """Fixtures of the tests that prove the Metal kernels."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
 
 import pytest
 
 from metalfaiss import _core
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+from .simulator import SCHEDULES, Simulator
 
-from simulator import Simulator
+
+@contextmanager
+def _simulated(schedule: str) -> Iterator[Simulator]:
+    simulator = Simulator(schedule)
+    with simulator.active(_core):
+        yield simulator
+    simulator.check()
 
 
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
     """Runs every operation of the test through the simulator, whatever its stream; fails with what it finds."""
-    sim = Simulator()
-    _core.simulate(sim)
-    yield sim
-    _core.simulate(None)
-    sim.check()
+    with _simulated("forward") as simulator:
+        yield simulator
+
+
+@pytest.fixture(params=SCHEDULES)
+def every_schedule(request: pytest.FixtureRequest) -> Iterator[Simulator]:
+    """`simulator`, once for each order of threads."""
+    with _simulated(request.param) as simulator:
+        yield simulator

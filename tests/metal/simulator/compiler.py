@@ -47,6 +47,10 @@ _KERNEL_FLAGS = [
     "-mllvm",
     "-tsan-instrument-read-before-write=1",
     "-ftrivial-auto-var-init=pattern",
+    # Endless loops and null pointers stay, and stacks that overflow fault.
+    "-fno-finite-loops",
+    "-fno-delete-null-pointer-checks",
+    "-fstack-clash-protection",
     "-ferror-limit=5",
     "-Wno-everything",
     "-Werror=uninitialized",

@@ -71,7 +71,8 @@ _NAMES = (
 
 def describe(f: Finding, program: Program, memory: Callable[[int], tuple[str, int]]) -> str:
     """One finding: which check, kernel, line, thread, and what is wrong. `memory`: its name and bytes."""
-    what, text = _NAMES[f.what], f.text.decode()
+    what = _NAMES[f.what]
+    text = re.sub(r"'sim_type_(\w+)' \(aka '([^']+)'\)", r"\1, '\2'", f.text.decode())
     where = _where(program, f.pc)
     thread = f"thread {f.thread} of threadgroup ({f.group[0]}, {f.group[1]}, {f.group[2]})"
     access = f"{'writes' if f.is_write else 'reads'} {f.size} bytes at byte {f.offset}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,6 +76,15 @@ class Simulator:
                 self.findings.append(f"[plan] {e}")
             except Exception:
                 self.findings.append(f"[simulator] it failed\n{traceback.format_exc()}")
+
+    @contextmanager
+    def active(self, core: Any) -> Iterator[None]:
+        """Runs every operation through this simulator, given the extension module."""
+        core.simulate(self)
+        try:
+            yield
+        finally:
+            core.simulate(None)
 
     def check(self) -> None:
         """Raises AssertionError with every finding so far."""
