@@ -12,6 +12,7 @@ __all__ = ["RULES", "probes"]
 Rule = Callable[[Tree, str], Iterator[tuple[int, str]]]
 
 _THREADGROUP_BYTES = 32768
+_CONSTANT_BYTES = 4096  # setBytes
 _CASTS = {"CStyleCastExpr", "CXXFunctionalCastExpr", "CXXStaticCastExpr", "CXXReinterpretCastExpr", "CXXConstCastExpr"}
 _DECLARATIONS = {"VarDecl", "ParmVarDecl", "FieldDecl", "TypedefDecl", "TypeAliasDecl"}
 _COMPARISONS = {"<", ">", "<=", ">=", "==", "!="}
@@ -145,7 +146,7 @@ def threadgroup_memory(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
         if total > _THREADGROUP_BYTES:
             yield (
                 line,
-                f"{function.name} declares {total} bytes of threadgroup memory: Metal has {_THREADGROUP_BYTES} for a threadgroup",
+                f"{function.name} declares {total} bytes of threadgroup memory: a threadgroup has {_THREADGROUP_BYTES}",
             )
 
 
@@ -166,6 +167,9 @@ def params_layout(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
             done.add(name)
             fields = [f for f in structs[name].children if f.kind == "FieldDecl"]
             pending += [re.sub(r"\[\d+\]", "", plain(spelled(f))) for f in fields]
+            if sizes.get(name, 0) > _CONSTANT_BYTES:
+                size = f"{name} has {sizes[name]} bytes"
+                yield structs[name].line, f"{size}: Metal copies {_CONSTANT_BYTES} into a launch"
             yield from _layout(name, structs[name].line, fields, sizes)
 
 
@@ -175,7 +179,7 @@ def _layout(name: str, line: int, fields: list[Node], sizes: dict[str, int]) -> 
     for field in fields:
         base = re.sub(r"\[\d+\]", "", plain(desugared(field)))
         size, one = sizes_of(desugared(field), sizes), sizes_of(base, sizes)
-        if base == "bool" or "*" in base or is_vector(field) or base in ("half", "__bf16") or size is None or one is None:
+        if base in ("bool", "half", "__bf16") or "*" in base or is_vector(field) or size is None or one is None:
             yield field.line, f"`{field.name}` of {name} is `{plain(spelled(field))}`: {required}"
             return
         align = 8 if base in sizes and one % 8 == 0 else 4 if base in sizes else one
@@ -199,7 +203,7 @@ def vector_comparison(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
         if user is None or user.kind != "CallExpr" or _callee(user) not in ("any", "all", "select"):
             yield (
                 node.line,
-                f"`{node.opcode}` compares vectors: MSL gives a vector of bool, which only any, all and select take here",
+                f"`{node.opcode}` compares vectors: MSL gives a vector of bool, for any, all and select alone",
             )
 
 
@@ -219,9 +223,8 @@ def offset_overflow(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
     tainted: set[str] = set()
     constants = _constants(tree)
     for node in tree.walk():
-        if node.kind == "VarDecl" and node.data.get("init") and any(_is_parameter(n, tainted) for n in node.walk()):
-            if _bits(node) == 32:
-                tainted.add(node.data["id"])
+        if node.kind == "VarDecl" and _bits(node) == 32 and any(_is_parameter(n, tainted) for n in node.walk()):
+            tainted.add(node.data["id"])
     for node in tree.walk():
         for offset in _offsets(node):
             product = _product(offset, tainted, constants)
@@ -242,9 +245,13 @@ def _offsets(node: Node) -> Iterator[Node]:
             yield next(c for c in node.children if c is not pointers[0])
     elif node.kind == "CompoundAssignOperator" and re.search(r"__(global|constant)\b[^*]*\*", desugared(node)):
         yield node.children[1]
-    elif node.kind == "ImplicitCastExpr" and node.data.get("castKind") == "IntegralCast":
-        if _bits(node) == 64 and not node.data.get("isPartOfExplicitCast"):
-            yield node.children[0]
+    elif (
+        node.kind == "ImplicitCastExpr"
+        and node.data.get("castKind") == "IntegralCast"
+        and _bits(node) == 64
+        and not node.data.get("isPartOfExplicitCast")
+    ):
+        yield node.children[0]
 
 
 def _bits(node: Node) -> int:

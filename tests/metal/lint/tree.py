@@ -12,10 +12,10 @@ __all__ = ["Node", "Tree", "desugared", "is_vector", "sizes_of", "spelled"]
 _VECTOR = re.compile(r"ext_vector_type|\b(?:u?char|u?short|u?int|u?long|half|float|bfloat)[234]\b")
 _SPACES = re.compile(r"\b(?:__private|__global|__local|__constant|__generic|const|volatile)\b")
 _SCALARS = {
-    **dict.fromkeys("bool char uchar int8_t uint8_t".split(), 1),
-    **dict.fromkeys("short ushort int16_t uint16_t half bfloat".split(), 2),
-    **dict.fromkeys("int uint int32_t uint32_t float metal_atomic_int metal_atomic_uint".split(), 4),
-    **dict.fromkeys("long ulong int64_t uint64_t size_t ptrdiff_t".split(), 8),
+    **dict.fromkeys(["bool", "char", "uchar", "int8_t", "uint8_t"], 1),
+    **dict.fromkeys(["short", "ushort", "int16_t", "uint16_t", "half", "bfloat"], 2),
+    **dict.fromkeys(["int", "uint", "int32_t", "uint32_t", "float", "metal_atomic_int", "metal_atomic_uint"], 4),
+    **dict.fromkeys(["long", "ulong", "int64_t", "uint64_t", "size_t", "ptrdiff_t"], 8),
     "signed char": 1,
     "unsigned char": 1,
     "unsigned short": 2,

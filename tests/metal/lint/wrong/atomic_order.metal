@@ -1,4 +1,4 @@
-// expect: `?memory_order_seq_cst|memory_order_seq_cst
+// expect: undeclared identifier 'memory_order_seq_cst'
 #include <metal_stdlib>
 using namespace metal;
 

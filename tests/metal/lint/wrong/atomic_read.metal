@@ -1,4 +1,4 @@
-// expect: no viable conversion|private|atomic
+// expect: an atomic is touched by atomic_load_explicit
 #include <metal_stdlib>
 using namespace metal;
 

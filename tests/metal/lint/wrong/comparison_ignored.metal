@@ -1,4 +1,4 @@
-// expect: unused
+// expect: equality comparison result unused
 #include <metal_stdlib>
 using namespace metal;
 

@@ -1,4 +1,4 @@
-// expect: MSL 3.2 is C\+\+14
+// expect: which has none: use #if
 #include <metal_stdlib>
 using namespace metal;
 

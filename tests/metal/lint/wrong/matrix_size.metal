@@ -1,4 +1,4 @@
-// expect: simdgroup_matrix<float, 4, 4>|simdgroup_float4x4
+// expect: unknown type name 'simdgroup_float4x4'
 #include <metal_stdlib>
 using namespace metal;
 

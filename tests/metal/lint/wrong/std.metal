@@ -1,4 +1,4 @@
-// expect: `std`: MSL has no the C\+\+ standard library|no C\+\+ standard library
+// expect: no C\+\+ standard library
 #include <metal_stdlib>
 using namespace metal;
 

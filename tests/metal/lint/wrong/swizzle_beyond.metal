@@ -1,4 +1,4 @@
-// expect: vector
+// expect: vector component access exceeds
 #include <metal_stdlib>
 using namespace metal;
 

@@ -1,4 +1,4 @@
-// expect: vector
+// expect: MSL gives a vector of bool|not contextually convertible to 'bool'
 #include <metal_stdlib>
 using namespace metal;
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 from .finding import Finding, Source
@@ -19,10 +20,15 @@ ROOT = Path(__file__).resolve().parents[3]
 METAL = ROOT / "metal"
 sys.path.insert(0, str(METAL / "tools"))
 from flatten import flatten  # noqa: E402
+from signatures import without_comments  # noqa: E402
 
-__all__ = ["METAL", "lint", "lint_all", "load", "specialised"]
+__all__ = ["METAL", "lint", "lint_all", "lint_files", "load", "specialised", "variants"]
+
+DTYPES = ("float", "half", "bfloat")
 
 _QUOTED = re.compile(r'^[ \t]*#[ \t]*include[ \t]+"([^"]+)"')
+_OFFERED = re.compile(r"^[ \t]*#[ \t]*ifndef[ \t]+(\w+).*\n[ \t]*#[ \t]*define[ \t]+\1[ \t]+(\w+)", re.MULTILINE)
+_CONDITION = re.compile(r"^[ \t]*#[ \t]*(?:el)?if\b(.*)", re.MULTILINE)
 _SYSTEM = re.compile(r"^[ \t]*#[ \t]*(include[ \t]+<|pragma[ \t]+once)")
 
 
@@ -42,11 +48,28 @@ def lint(source: Source, disabled: Collection[str] = ()) -> list[Finding]:
     return sorted(set(found))
 
 
-def lint_all(sources: Iterable[Source]) -> list[list[Finding]]:
-    """The findings of each source; clang runs on every core."""
+def lint_all(sources: Iterable[Source], disabled: Iterable[Collection[str]] | None = None) -> list[list[Finding]]:
+    """The findings of each source, but those of the rules disabled for it; clang runs on every core."""
     prelude()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(lint, sources))
+        return list(pool.map(lint, sources, repeat(()) if disabled is None else disabled))
+
+
+def lint_files(files: Iterable[Path], constants: dict[str, str] | None = None) -> tuple[list[Finding], int]:
+    """The findings of kernel files with some constants, or with all their variants; and the number of sources read.
+
+    What one variant leaves unused another needs: it is a finding where every variant leaves it.
+    """
+    files = list(files)
+    loaded = [load(file) for file in files]
+    sources = [[specialised(s, v) for v in ([constants] if constants else variants(s))] for s in loaded]
+    found = iter(lint_all(source for of_one in sources for source in of_one))
+    kept: set[Finding] = set()
+    for of_one in sources:
+        each = [set(next(found)) for _ in of_one]
+        everywhere = set.intersection(*each)
+        kept |= {f for of_variant in each for f in of_variant if not f.rule.startswith("unused-") or f in everywhere}
+    return sorted(kept), sum(map(len, sources))
 
 
 def load(file: Path) -> Source:
@@ -64,6 +87,36 @@ def specialised(source: Source, constants: dict[str, str]) -> Source:
     label = f"{source.name} ({', '.join(f'{n}={v}' for n, v in constants.items())})" if constants else source.name
     origin = ((label, 0),) * len(constants) + source.origin if source.origin else ()
     return Source(defines + source.text, label, origin)
+
+
+def variants(source: Source) -> list[dict[str, str]]:
+    """The constants to lint a file with: its defaults, every dtype, and every value that an #if compares a constant to.
+
+    A constant is what the file gives a default: ``#ifndef T`` and ``#define T float``. Types are set together, which is
+    combined with each value, and one by one.
+    """
+    offered = dict(_OFFERED.findall(without_comments(source.text)))
+    types = [n for n, default in offered.items() if default in DTYPES or offered.get(default) in DTYPES]
+    values: list[dict[str, str]] = [{}]
+    for condition in _CONDITION.findall(without_comments(source.text)):
+        for name, value in _compared(condition):
+            if name in offered and {name: value} not in values:
+                values.append({name: value})
+    together: list[dict[str, str]] = [dict.fromkeys(types, dtype) for dtype in DTYPES] if types else []
+    alone = [{name: dtype} for name in types for dtype in DTYPES] if len(types) > 1 else []
+    found = [*values, *(t | v for v in values for t in together), *alone]
+    return [v for i, v in enumerate(found) if v not in found[:i]]
+
+
+def _compared(condition: str) -> Iterator[tuple[str, str]]:
+    """The values that the condition of an #if tells apart: X == 64 is of 64, and X alone of 0 and 1."""
+    for match in re.finditer(r"\w+", condition):
+        before, after = condition[: match.start()].rstrip(), condition[match.end() :].lstrip()
+        if equal := re.match(r"[=!]=\s*(\d+)", after):
+            yield match.group(), equal.group(1)
+        elif re.search(r"(^|[!(]|&&|\|\|)$", before) and re.match(r"$|\)|&&|\|\|", after):
+            yield match.group(), "0"
+            yield match.group(), "1"
 
 
 def _system(text: str, file: Path) -> list[tuple[str, Path, int]]:
