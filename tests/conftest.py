@@ -12,6 +12,9 @@ from metalfaiss import _core
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", choices=["cpu", "gpu"], default="cpu", help="MLX's default device (default: cpu)")
+    parser.addoption(
+        "--kernels", choices=["simulator", "cuda"], default="simulator", help="what runs the GPU kernels in tests/metal"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
