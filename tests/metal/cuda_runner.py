@@ -112,7 +112,8 @@ class _Memory:
         self.total = size + 2 * GUARD + 256
         _call("cuMemAlloc_v2", ctypes.byref(self.allocation), ctypes.c_size_t(self.total))
         _call("cuMemsetD8_v2", self.allocation, ctypes.c_ubyte(POISON), ctypes.c_size_t(self.total))
-        self.first = GUARD + base % 256
+        # MLX on the CPU keeps 8 bytes in front of what it allocates; GPU allocators align the buffer itself.
+        self.first = GUARD + (base - 8) % 256
         if label.startswith("input") and size > 0:
             _call("cuMemcpyHtoD_v2", self.at(base), ctypes.c_void_p(base), ctypes.c_size_t(size))
 
