@@ -307,7 +307,7 @@ kernel void knn_finish(device const float* xq [[buffer(0)]], device const T* xb 
   threadgroup uint rows[LIST];
   threadgroup atomic_uint counters[QUEUE_COUNTERS];
   threadgroup atomic_uint num_found;
-  threadgroup ulong kth;
+  threadgroup ulong kth[1];
   long query = long(group.z) * long(p.num_queries) + long(group.x);
   PairQueue queue = make_queue(best, fresh, counters, LIST, LIST, FINISH_ROOM);
   start_queue(queue, false, thread_index, THREADS);
@@ -324,7 +324,7 @@ kernel void knn_finish(device const float* xq [[buffer(0)]], device const T* xb 
   }
   if (thread_index == 0u) {
     atomic_store_explicit(&num_found, 0u, memory_order_relaxed);
-    kth = NO_SCORE;
+    kth[0] = NO_SCORE;
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
   BatchOffsets at = batch_offsets(p.batch, group.z);
@@ -359,7 +359,7 @@ kernel void knn_finish(device const float* xq [[buffer(0)]], device const T* xb 
         write_result(distances, ids, out + long(rank), score, rows[i]);
       }
       if (rank == uint(p.k) - 1u) {
-        kth = score;
+        kth[0] = score;
       }
     }
   }
@@ -367,7 +367,7 @@ kernel void knn_finish(device const float* xq [[buffer(0)]], device const T* xb 
   write_missing(distances, ids, out, atomic_load_explicit(&num_found, memory_order_relaxed), uint(p.k), thread_index);
   if (thread_index == 0u) {
     bool proven =
-        dropped == NO_PAIR || excluded || (kth != NO_SCORE && float_score_key(value_of_key(key_of(dropped))) > kth);
+        dropped == NO_PAIR || excluded || (kth[0] != NO_SCORE && float_score_key(value_of_key(key_of(dropped))) > kth[0]);
     flags[query] = proven ? 0u : 1u;
   }
 }
