@@ -109,7 +109,7 @@ def words(source: Source) -> Iterator[Finding]:
     yield from _includes(source)
     yield from _macros(source)
     text = _blank(_DIRECTIVE, _blank(_ATTRIBUTE, without_comments(source.text)))
-    tokens = [(m.group(), text.count("\n", 0, m.start()) + 1) for m in _TOKEN.finditer(text)]
+    tokens = [(m.group(), n) for n, line in enumerate(text.split("\n"), 1) for m in _TOKEN.finditer(line)]
     neighbours = ["", *(word for word, _ in tokens), ""]
     for i, (word, number) in enumerate(tokens):
         for rule, message in _word(word, neighbours[i], neighbours[i + 2]):
