@@ -1,10 +1,12 @@
 // The kernels and launches as Python sees them: what a plan asks for, and tests that run it elsewhere than on a GPU.
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <tuple>
 
 #include "bindings/bindings.h"
@@ -101,6 +103,18 @@ nb::dict describe(const gpu::Step& step, const Addresses& addresses) {
   return out;
 }
 
+// What must be written by now, whether a step names it or not.
+nb::dict end(const std::vector<mx::array>& outputs, const Addresses& addresses) {
+  nb::list memories;
+  for (size_t i = 0; i < outputs.size(); i++) {
+    memories.append(addresses(gpu::output(static_cast<int>(i))));
+  }
+  nb::dict out;
+  out["step"] = "end";
+  out["outputs"] = memories;
+  return out;
+}
+
 // Hands every plan to a Python function, on the CPU stream of the operation and in its order.
 class PythonExecutor : public gpu::Executor {
  public:
@@ -118,6 +132,7 @@ class PythonExecutor : public gpu::Executor {
       for (const gpu::Step& step : plan.steps) {
         steps.append(describe(step, {inputs, outputs, scratch, plan}));
       }
+      steps.append(end(outputs, {inputs, outputs, scratch, plan}));
       try {
         function_(steps);
       } catch (nb::python_error& e) {  // nothing may leave a stream's thread: the function keeps its own errors
@@ -159,8 +174,15 @@ void bind_gpu(nb::module_& m) {
   m.def(
       "kernel_source", [](const std::string& family) { return std::string(gpu::kernel_source(family)); }, "family"_a,
       "The flattened source of a GPU kernel family, in Metal Shading Language.");
+  m.def(
+      "gpu_kernels",
+      []() -> std::optional<std::string> {
+        gpu::Executor* executor = gpu::device_executor();
+        return executor ? std::optional(executor->description()) : std::nullopt;
+      },
+      "How the kernels of this machine's GPU are compiled; None where operations run on CPU streams only.");
   m.def("simulate", &simulate, "function"_a.none(),
-        "For tests: hands the launches of every operation to the function, as a list of dicts, in place of running "
+        "For tests: hands the steps of every operation to the function, as a list of dicts, in place of running "
         "them. It must keep its errors. None ends it. Evaluate what was built before calling it.");
 }
 

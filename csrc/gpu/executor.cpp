@@ -30,12 +30,19 @@ mx::array temporary(int64_t bytes) {
 }
 
 std::string specialised_source(const Launch& launch) {
-  std::string source;
+  std::string_view text = kernel_source(launch.family);
+  // Behind the system's headers, which use names like T themselves; flatten.py puts them first.
+  size_t system = 0;
+  while (text.substr(system).starts_with("#include <")) {
+    system = text.find('\n', system) + 1;
+  }
+  std::string source(text.substr(0, system));
   for (const Constant& constant : launch.constants) {
     source += "#define " + constant.name + " " + constant.value + "\n";
   }
   source += "#define " + launch.kernel + " " + launch.name() + "\n";
-  return source + std::string(kernel_source(launch.family));
+  source += text.substr(system);
+  return source;
 }
 
 #if !defined(__APPLE__)

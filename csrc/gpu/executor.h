@@ -41,7 +41,7 @@ mx::array temporary(int64_t bytes);
 std::string_view kernel_source(std::string_view family);
 std::vector<std::string_view> kernel_families();
 
-// The source that a launch compiles: its constants and its own name in front of the family's.
+// The source that a launch compiles: its constants and its own name in front of the family's text.
 std::string specialised_source(const Launch& launch);
 
 }  // namespace metalfaiss::gpu

@@ -74,7 +74,7 @@ struct Size {
 struct Launch {
   std::string family;               // metal/<family>.metal
   std::string kernel;               // a function of that file
-  std::vector<Constant> constants;  // defined before the file is read
+  std::vector<Constant> constants;  // defined behind the system's headers
   std::vector<Argument> arguments;  // the i-th is [[buffer(i)]]
   Size groups;                      // threadgroups of the grid
   Size threads;                     // threads of a threadgroup
@@ -99,6 +99,7 @@ struct Product {
   int64_t m, n, k;
   int64_t a_stride, b_stride;
   bool b_transposed;  // B is (n, k) in memory, otherwise (k, n)
+  bool tf32 = false;  // whether operands may be rounded to 10 bits of fraction: an M5 then uses its matrix units
 };
 
 using Step = std::variant<Launch, Product>;

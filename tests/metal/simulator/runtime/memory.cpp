@@ -1,0 +1,461 @@
+// Memories and their shadow: where they lie, who touched each granule, and what that says.
+#include <dlfcn.h>
+#include <sys/mman.h>
+#if defined(__linux__)
+#include <link.h>
+#endif
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "state.h"
+
+namespace sim {
+
+State g;
+
+namespace {
+
+constexpr uint64_t kGap = 64 << 10;
+constexpr uint64_t kMaxCells = 1ull << 31, kMaxTouched = 1ull << 34;
+
+void* reserve(uint64_t bytes) {
+  void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) {
+    std::perror("simulator: mmap");
+    std::abort();
+  }
+  return p;
+}
+
+Cell* take_cells(uint64_t n) {
+  Cell* cells = g.cells + g.next_cell;
+  g.next_cell += n;
+  if (g.next_cell > kMaxCells) {
+    std::fprintf(stderr, "simulator: a plan writes to too much memory\n");
+    std::abort();
+  }
+  return cells;
+}
+
+// Halves the granule until the access consists of whole granules: the cells then say what they said before.
+void refine(Memory& m, uint64_t at, uint64_t size) {
+  int shift = std::min<int>(m.shift, __builtin_ctzll(at | size));
+  uint64_t old = ((m.bytes - 1) >> m.shift) + 1, n = old << (m.shift - shift);
+  if (m.cells) {
+    Cell* cells = take_cells(n);
+    for (uint64_t i = 0; i < n; i++) {
+      cells[i] = m.cells[i >> (m.shift - shift)];
+    }
+    m.cells = cells;
+  } else {
+    uint32_t* touched = g.touched + g.next_touched;
+    g.next_touched += n;
+    for (uint64_t i = 0; i < n; i++) {
+      touched[i] = m.touched[i >> (m.shift - shift)];
+    }
+    m.touched = touched;
+  }
+  m.shift = shift;
+}
+
+int index_of(const Memory& m) {
+  return static_cast<int>(&m - g.memories);
+}
+
+Finding* report(What what, const Memory& m, uint64_t at, uint64_t size, bool is_write, uint64_t pc) {
+  Finding* f = find(what, pc);
+  if (f) {
+    f->memory = index_of(m);
+    f->offset = static_cast<int64_t>(at);
+    f->size = static_cast<int32_t>(size);
+    f->is_write = is_write;
+  }
+  return f;
+}
+
+void report_race(What what, const Memory& m, uint64_t at, uint64_t size, bool is_write, uint64_t pc, Who other,
+                 uint32_t other_pc, bool other_is_write) {
+  if (Finding* f = report(what, m, at, size, is_write, pc)) {
+    f->other_thread = thread_of(other);
+    f->other_pc = g.image_begin + other_pc;
+    f->other_is_write = other_is_write;
+  }
+}
+
+[[noreturn, gnu::cold, gnu::noinline]] void out_of_bounds(uint64_t address, uint64_t size, bool is_write, uint64_t pc) {
+  // The nearest memory is what the address was meant for.
+  const Memory* nearest = nullptr;
+  uint64_t best = ~0ull;
+  for (int i = 1; i < g.memory_count; i++) {
+    const Memory& m = g.memories[i];
+    auto begin = reinterpret_cast<uint64_t>(m.begin), end = begin + m.bytes;
+    uint64_t distance = address < begin ? begin - address : address + size > end ? address + size - end : 0;
+    if (m.mode && distance < best) {
+      best = distance;
+      nearest = &m;
+    }
+  }
+  bool near = nearest && best < (64u << 20);
+  if (Finding* f = find(near ? What::out_of_bounds : What::wild, pc)) {
+    f->memory = near ? index_of(*nearest) : 0;
+    f->offset = static_cast<int64_t>(address - (near ? reinterpret_cast<uint64_t>(nearest->begin) : 0));
+    f->size = static_cast<int32_t>(size);
+    f->is_write = is_write;
+  }
+  abort_launch();
+}
+
+// Memory outside of the arena: stacks and what the kernel file declares itself.
+[[gnu::noinline]] void foreign(uint64_t address, uint64_t size, bool is_write, uint64_t pc) {
+  auto stack = reinterpret_cast<uint64_t>(g.stacks_begin);
+  if (address >= stack && address < reinterpret_cast<uint64_t>(g.stacks_end)) {
+    return;
+  }
+  if (!is_write && address >= g.image_begin && address + size <= g.image_end) {
+    return;
+  }
+  out_of_bounds(address, size, is_write, pc);
+}
+
+struct Access {
+  Memory& m;
+  uint64_t at, size, pc;
+  Who who;
+  uint32_t epoch, sub;
+
+  // Whether what the other did is ordered before this access, given the same interval between barriers.
+  bool ordered(Who other, uint32_t other_sub) const {
+    if ((other & who & kAtomic) != 0) {
+      return true;
+    }
+    Who a = other & 0x7fff, b = who & 0x7fff;
+    return (a == b && (a & 63) != kSeveral && a != kManyThreads) ||
+           (a != kManyThreads && simdgroup_of(a) == simdgroup_of(b) && other_sub < sub);
+  }
+
+  uint32_t pc32() const { return static_cast<uint32_t>(pc - g.image_begin); }
+
+  bool of_earlier_group(uint32_t e) const { return e >= g.launch_start && e < g.group_start; }
+
+  void check_writer(const Cell& c, bool is_write) const {
+    if (c.write_epoch == epoch) {
+      if (!ordered(c.writer, c.write_sub)) [[unlikely]] {
+        report_race(What::race, m, at, size, is_write, pc, c.writer, c.write_pc, true);
+      }
+    } else if (m.space == 1 && of_earlier_group(c.write_epoch) && !(c.writer & who & kAtomic)) [[unlikely]] {
+      report_race(What::race_groups, m, at, size, is_write, pc, c.writer, c.write_pc, true);
+    }
+  }
+
+  void check_readers(const Cell& c) const {
+    if (c.read_epoch == epoch) {
+      if (!ordered(c.reader, c.read_sub)) [[unlikely]] {
+        report_race(What::race, m, at, size, true, pc, c.reader, c.read_pc, false);
+      }
+    }
+    if (m.space == 1) {
+      bool by_last = of_earlier_group(c.read_epoch) && !(c.reader & who & kAtomic);
+      if (by_last || of_earlier_group(c.other_read)) [[unlikely]] {
+        report_race(What::race_groups, m, at, size, true, pc, c.reader, c.read_pc, false);
+      }
+    }
+  }
+
+  void read(Cell& c) const {
+    if (m.space == 0) {
+      if (c.write_epoch < g.group_start) [[unlikely]] {
+        report(What::not_written, m, at, size, false, pc);
+      }
+    } else if (m.kind != Kind::input) {
+      if (c.write_epoch < g.plan_start) [[unlikely]] {
+        report(What::not_written, m, at, size, false, pc);
+      } else if (!(m.mode & kReadable) && c.write_epoch < g.launch_start) [[unlikely]] {
+        report(What::write_only, m, at, size, false, pc);
+      }
+    }
+    check_writer(c, false);
+    if (c.read_epoch < g.group_start && c.write_epoch < g.group_start) {
+      m.counters.distinct_read += 1u << m.shift;
+    }
+    remember_reader(c);
+  }
+
+  void remember_reader(Cell& c) const {
+    if (c.read_epoch != epoch) {
+      if (of_earlier_group(c.read_epoch) && !(c.reader & kAtomic)) {
+        c.other_read = c.read_epoch;
+      }
+      c.reader = who;
+    } else if (c.reader != who) {
+      Who a = c.reader & 0x7fff, b = who & 0x7fff;
+      if ((who & kAtomic) && !(c.reader & kAtomic)) {
+        return;
+      }
+      Who atomic = c.reader & who & kAtomic;
+      if (a == b) {
+        c.reader = static_cast<Who>(a | atomic);
+      } else if (a == kManyThreads || simdgroup_of(a) != simdgroup_of(b)) {
+        c.reader = static_cast<Who>(kManyThreads | atomic);
+      } else if (c.read_sub == sub) {
+        c.reader = static_cast<Who>(simdgroup_of(b) << 6 | kSeveral | atomic);
+      } else {
+        c.reader = who;
+      }
+    }
+    c.read_epoch = epoch;
+    c.read_sub = sub;
+    c.read_pc = pc32();
+  }
+
+  void write(Cell& c) const {
+    check_writer(c, true);
+    check_readers(c);
+    if (c.write_epoch < g.group_start) {
+      m.counters.distinct_write += 1u << m.shift;
+    }
+    c.write_epoch = epoch;
+    c.write_sub = sub;
+    c.write_pc = pc32();
+    c.writer = who;
+  }
+};
+
+}  // namespace
+
+void access(uint64_t address, uint64_t size, bool is_write, Who who, uint64_t pc) {
+  uint64_t in_arena = address - reinterpret_cast<uint64_t>(g.arena);
+  if (in_arena >= kArenaBytes) [[unlikely]] {
+    return foreign(address, size, is_write, pc);
+  }
+  Memory& m = g.memories[g.slots[in_arena >> kSlotShift]];
+  uint64_t at = address - reinterpret_cast<uint64_t>(m.begin);
+  if (at >= m.bytes || at + size > m.bytes || m.mode == 0) [[unlikely]] {
+    out_of_bounds(address, size, is_write, pc);
+  }
+  if ((at | size) & ((1u << m.shift) - 1)) [[unlikely]] {
+    refine(m, at, size);
+  }
+  uint64_t first = at >> m.shift, last = (at + size - 1) >> m.shift;
+  if (is_write) {
+    if (!(m.mode & kWritable)) [[unlikely]] {
+      report(What::read_only, m, at, size, true, pc);
+      abort_launch();
+    }
+    m.counters.issued_write += size;
+  } else {
+    m.counters.issued_read += size;
+  }
+  if (!m.cells) {
+    for (uint64_t i = first; i <= last; i++) {
+      if (m.touched[i] < g.group_start) {
+        m.touched[i] = g.group_start;
+        m.counters.distinct_read += 1u << m.shift;
+      }
+    }
+    return;
+  }
+  Access a{m, at, size, pc, who, g.epochs[m.space], g.simd->sub[m.space]};
+  for (uint64_t i = first; i <= last; i++) {
+    is_write ? a.write(m.cells[i]) : a.read(m.cells[i]);
+  }
+}
+
+// A memory in slots of its own, with at least 1 MB of nothing behind it.
+int add_memory(Kind kind, uint64_t bytes, uint64_t alignment_of) {
+  if (g.memory_count == kMaxMemories) {
+    return -1;
+  }
+  uint64_t colour = (g.memory_count * 1040ull) % 8192 / 128 * 128;  // equal offsets would share the cache's sets
+  uint64_t span = kGap + colour + 128 + bytes + kGap;
+  uint64_t slots = (span >> kSlotShift) + 2;
+  if (g.next_slot + slots > kSlots) {
+    return -1;
+  }
+  int index = g.memory_count++;
+  uint8_t* begin = g.arena + (g.next_slot << kSlotShift) + kGap + colour + alignment_of % 128;
+  std::fill_n(g.slots + g.next_slot, slots, static_cast<uint16_t>(index));
+  g.next_slot += slots;
+  bool is_read_only = kind == Kind::input || kind == Kind::parameters;
+  uint64_t granules = (bytes + 3) / 4;
+  Memory& m = g.memories[index];
+  m = Memory{begin, bytes, nullptr, nullptr, kind, kind != Kind::threadgroup, 0, 2, {}};
+  if (is_read_only) {
+    m.touched = g.touched + g.next_touched;
+    g.next_touched += granules;
+  } else {
+    m.cells = take_cells(granules);
+  }
+  return index;
+}
+
+void begin_group_memory() {
+  g.group_start = ++g.epoch;
+  g.epochs[0] = g.epochs[1] = g.group_start;
+  for (int i = 1; i < g.memory_count; i++) {
+    Memory& m = g.memories[i];
+    if (m.kind == Kind::threadgroup && m.mode) {
+      std::memset(m.begin, 0xff, m.bytes);
+    }
+  }
+}
+
+}  // namespace sim
+
+using namespace sim;
+
+SIM_API void sim_begin_plan() {
+  if (!g.arena) {
+    g.arena = static_cast<uint8_t*>(reserve(kArenaBytes));
+    g.slots = static_cast<uint16_t*>(reserve(kSlots * sizeof(uint16_t)));
+    g.cells = static_cast<Cell*>(reserve(kMaxCells * sizeof(Cell)));
+    g.touched = static_cast<uint32_t*>(reserve(kMaxTouched * sizeof(uint32_t)));
+  }
+  constexpr uint64_t kKeep = 128 << 20;
+  if (g.epoch > 1u << 31 || g.next_cell * sizeof(Cell) + g.next_touched * 4 + (g.next_slot << kSlotShift) > 8 * kKeep) {
+    madvise(g.arena, g.next_slot << kSlotShift, MADV_DONTNEED);
+    madvise(g.cells, g.next_cell * sizeof(Cell), MADV_DONTNEED);
+    madvise(g.touched, g.next_touched * 4, MADV_DONTNEED);
+    g.epoch = g.epoch > 1u << 31 ? 0 : g.epoch;
+  }
+  std::fill_n(g.slots, g.next_slot, static_cast<uint16_t>(0));
+  g.next_slot = 1;
+  g.next_cell = g.next_touched = 0;
+  g.memory_count = 1;
+  g.finding_count = 0;
+  g.plan_start = ++g.epoch;
+}
+
+// Adds a memory that lasts until the end of the plan; its address, or 0 where there is no room. Inputs are copied,
+// anything else begins as NaN.
+SIM_API int sim_add_memory(int kind, const void* from, uint64_t bytes, uint64_t alignment_of) {
+  int index = add_memory(static_cast<Kind>(kind), bytes, alignment_of);
+  if (index > 0) {
+    Memory& m = g.memories[index];
+    if (from) {
+      std::memcpy(m.begin, from, bytes);
+    } else {
+      std::memset(m.begin, 0xff, bytes);
+    }
+  }
+  return index;
+}
+
+SIM_API void* sim_address(int index) {
+  return g.memories[index].begin;
+}
+
+SIM_API uint64_t sim_bytes(int index) {
+  return g.memories[index].bytes;
+}
+
+SIM_API void sim_set_mode(int index, int mode) {
+  g.memories[index].mode = mode;
+}
+
+SIM_API void sim_counters(int index, Counters* out) {
+  *out = g.memories[index].counters;
+  g.memories[index].counters = {};
+}
+
+// Marks bytes as written by something other than a kernel.
+SIM_API void sim_mark_written(int index, uint64_t at, uint64_t bytes) {
+  Memory& m = g.memories[index];
+  if (bytes == 0 || !m.cells) {
+    return;
+  }
+  if ((at | bytes) & ((1u << m.shift) - 1)) {
+    refine(m, at, bytes);
+  }
+  for (uint64_t i = at >> m.shift; i <= (at + bytes - 1) >> m.shift; i++) {
+    m.cells[i].write_epoch = g.epoch;
+  }
+}
+
+// The first byte in [at, at + bytes) that nobody wrote in this plan, or -1; `count` gets how many there are.
+SIM_API int64_t sim_unwritten(int index, uint64_t at, uint64_t bytes, uint64_t* count) {
+  Memory& m = g.memories[index];
+  int64_t found = -1;
+  *count = 0;
+  for (uint64_t byte = at; m.cells && byte < at + bytes;) {
+    uint64_t i = byte >> m.shift, next = std::min((i + 1) << m.shift, at + bytes);
+    if (m.cells[i].write_epoch < g.plan_start) {
+      found = found < 0 ? static_cast<int64_t>(byte) : found;
+      *count += next - byte;
+    }
+    byte = next;
+  }
+  return found;
+}
+
+namespace {
+
+constexpr int kMaxArrays = 64;
+int arrays[kMaxArrays];
+const char* names[kMaxMemories];
+int memories_before;
+uint64_t slots_before, static_bytes;
+
+}  // namespace
+
+// Memories that are added from here on live until sim_end_launch.
+SIM_API void sim_begin_launch() {
+  memories_before = g.memory_count;
+  slots_before = g.next_slot;
+  static_bytes = 0;
+  std::fill_n(arrays, kMaxArrays, 0);
+}
+
+SIM_API void sim_end_launch() {
+  std::fill(g.slots + slots_before, g.slots + g.next_slot, static_cast<uint16_t>(0));
+  g.memory_count = memories_before;
+  g.next_slot = slots_before;
+}
+
+// Where the library that holds a function begins and ends.
+SIM_API void sim_image(const void* function, uint64_t* out) {
+  Dl_info info{};
+  dladdr(function, &info);
+  out[0] = reinterpret_cast<uint64_t>(info.dli_fbase);
+  out[1] = out[0] + (1 << 24);
+#if defined(__linux__)
+  dl_iterate_phdr(
+      [](dl_phdr_info* object, size_t, void* data) {
+        auto* range = static_cast<uint64_t*>(data);
+        if (object->dlpi_addr == range[0]) {
+          for (int i = 0; i < object->dlpi_phnum; i++) {
+            const auto& segment = object->dlpi_phdr[i];
+            if (segment.p_type == PT_LOAD) {
+              range[1] = range[0] + segment.p_vaddr + segment.p_memsz;
+            }
+          }
+        }
+        return 0;
+      },
+      out);
+#endif
+}
+
+// The threadgroup array `index` of the kernel's body: one a threadgroup, in slots of its own.
+SIM_API void* sim_threadgroup(int index, const char* name, uint64_t bytes, uint64_t) {
+  if (!arrays[index]) {
+    int memory = add_memory(Kind::threadgroup, bytes, 0);
+    Memory& m = g.memories[memory];
+    m.mode = kReadable | kWritable;
+    std::memset(m.begin, 0xff, bytes);
+    names[memory] = name;
+    arrays[index] = memory;
+    static_bytes += bytes;
+  }
+  return g.memories[arrays[index]].begin;
+}
+
+SIM_API const char* sim_array_name(int memory) {
+  return names[memory];
+}
+
+SIM_API uint64_t sim_static_bytes() {
+  return static_bytes;
+}
