@@ -6,15 +6,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
+
+from signatures import Kernel, Parameter, kernels, without_comments
 
 from .finding import Finding, Source
 from .library import MACROS
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "metal" / "tools"))
-from signatures import Kernel, Parameter, kernels, without_comments
 
 __all__ = ["for_clang", "signatures", "words"]
 
