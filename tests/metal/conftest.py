@@ -1,13 +1,17 @@
 """Fixtures of the tests that prove the Metal kernels."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from metalfaiss import _core
 
 from .simulator import SCHEDULES, Simulator
+
+sys.path.append(str(Path(__file__).resolve().parent))  # tests import the tools beside them by name
 
 
 @contextmanager
