@@ -1,7 +1,9 @@
 """Fixtures of the tests that prove the Metal kernels."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,8 @@ from metalfaiss import _core
 
 from .cuda_runner import CudaRunner
 from .simulator import SCHEDULES, Simulator
+
+sys.path.append(str(Path(__file__).resolve().parent))  # tests import the tools beside them by name
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
