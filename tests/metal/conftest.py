@@ -17,10 +17,6 @@ from .simulator import SCHEDULES, Simulator
 sys.path.append(str(Path(__file__).resolve().parent))  # tests import the tools beside them by name
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--device", choices=list(_RUNNERS), default="simulator", help="what runs the kernels")
-
-
 class AppleGpu:
     """This machine's GPU in the place of the simulator: nothing is diverted."""
 
@@ -42,9 +38,9 @@ _RUNNERS: dict[str, Callable[[str], Runner]] = {
 
 @contextmanager
 def _simulated(request: pytest.FixtureRequest, schedule: str) -> Iterator[Runner]:
-    device, default = request.config.getoption("--device", "simulator"), mx.default_device()
-    runner = _RUNNERS[device](schedule)
-    mx.set_default_device(mx.gpu if device == "metal" else mx.cpu)  # what stands in for a GPU runs on CPU streams
+    kernels, default = request.config.getoption("--kernels"), mx.default_device()
+    runner = _RUNNERS[kernels](schedule)
+    mx.set_default_device(mx.gpu if kernels == "metal" else mx.cpu)  # what stands in for a GPU runs on CPU streams
     try:
         with runner.active(_core):
             yield runner
@@ -57,7 +53,7 @@ def _simulated(request: pytest.FixtureRequest, schedule: str) -> Iterator[Runner
 def simulator(request: pytest.FixtureRequest) -> Iterator[Runner]:
     """Runs every operation of the test through the simulator, whatever its stream; fails with what it finds.
 
-    With ``--device cuda`` or ``metal`` a GPU takes its place, for tests that do not look into it.
+    With ``--kernels cuda`` or ``metal`` a GPU takes its place, for tests that do not look into it.
     """
     with _simulated(request, SCHEDULES[0]) as runner:
         yield runner
@@ -66,7 +62,7 @@ def simulator(request: pytest.FixtureRequest) -> Iterator[Runner]:
 @pytest.fixture(params=SCHEDULES)
 def every_schedule(request: pytest.FixtureRequest) -> Iterator[Runner]:
     """`simulator`, once for each order of threads."""
-    if request.config.getoption("--device", "simulator") != "simulator" and request.param != SCHEDULES[0]:
+    if request.config.getoption("--kernels") != "simulator" and request.param != SCHEDULES[0]:
         pytest.skip("a GPU has its own order")
     with _simulated(request, request.param) as runner:
         yield runner
