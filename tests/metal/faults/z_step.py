@@ -49,13 +49,15 @@ _MULTIPLY = "if (y_column < Z_K) {\n        multiply_blocks("
 _PHASE_2 = "if (c != chunks - 1) {\n          "
 _SUM = "multiply_blocks(sum + c * BLOCKS_N * BLOCKS_K,"
 _Y = "store_blocks(y, 1, Y_BLOCKS, yt + y_row * STRIDE_K + y_column, STRIDE_K);\n    }\n    "
+_STORE_Y = "\n    if (y_column < Z_K) {\n      store_blocks("
+_RESULT = "\n  device O* z = output_matrix("
 _STAGED = "vt + row * STRIDE_K + column, STRIDE_K);\n      "
 _WRITTEN = "write_rows(z, p, vt, CHUNK, Z_K, c * CHUNK, 0, thread_index, THREADS);\n      "
 
 FAULTS = [
     Fault("no_barrier_before_loads", "z_step", _PHASE_1 + _BARRIER, _PHASE_1, chunks, r"race.*[av]_tile"),
     Fault("no_barrier_after_loads", "z_step", f"{_BARRIER}\n      {_MULTIPLY}", _MULTIPLY, chunks, r"race.*[av]_tile"),
-    Fault("no_barrier_after_y", "z_step", _Y + _BARRIER, _Y, chunks, r"race.*y_tile"),
+    Fault("no_barrier_after_y", "z_step", _Y + _BARRIER, _Y, chunks, r"race.*v_tile"),
     Fault("no_barrier_before_second_loads", "z_step", _PHASE_2 + _BARRIER, _PHASE_2, chunks, r"race.*a_tile"),
     Fault(
         "no_barrier_after_second_loads",
@@ -67,7 +69,7 @@ FAULTS = [
     ),
     Fault("no_barrier_after_blocks", "z_step", _STAGED + _BARRIER, _STAGED, chunks, r"race.*v_tile"),
     Fault("no_barrier_after_rows", "z_step", _WRITTEN + _BARRIER, _WRITTEN, chunks, r"race.*v_tile"),
-    Fault("y_beyond_its_columns", "z_step", "if (y_column < Z_K) {", "{", one_chunk, r"[vy]_tile", count=2),
+    Fault("y_beyond_its_columns", "z_step", "if (y_column < Z_K) {", "{", one_chunk, r"v_tile", count=2),
     Fault("rows_of_y_not_cleared", "z_step", "if (rows_left < PANEL) {", "if (false) {", infinity, WRONG_RESULT),
     Fault(
         "rows_of_y_cleared_late",
@@ -104,12 +106,14 @@ FAULTS = [
         r"race of threadgroups",
     ),
     Fault(
-        "y_too_small",
+        "tile_without_padding",
         "z_step",
-        "threadgroup float4 y_tile[PANEL * STRIDE_K / 4];",
-        "threadgroup float4 y_tile[PANEL * Z_K / 4];",
+        "v_tile[CHUNK * STRIDE_K / 4];",
+        "v_tile[CHUNK * Z_K / 4];",
         chunks,
-        r"y_tile",
+        r"v_tile",
     ),
+    Fault("no_barrier_before_y", "z_step", _BARRIER + _STORE_Y, _STORE_Y, chunks, r"race.*v_tile"),
+    Fault("no_barrier_before_the_sum", "z_step", _BARRIER + _RESULT, _RESULT, one_chunk, r"race.*v_tile"),
     Fault("not_transposed", "z_step", "STRIDE_C, true, yt", "STRIDE_C, false, yt", chunks, WRONG_RESULT),
 ]

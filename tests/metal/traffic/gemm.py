@@ -22,7 +22,7 @@ def _case(op: str, m: int, n: int, k: int, dtype: mx.Dtype = mx.float32, by_colu
         mx.eval(a)
         mx.eval(_OPS[op](a.T if by_columns else a, mx.ones((m if op == "gemm_at_b" else n, k), dtype=dtype)))
 
-    passes = 2 if op == "z_step" and (k > 64 or n * k > 32768) else 1
+    passes = 2 if op == "z_step" and (k > 128 or n * k > 32768) else 1
     stored = ", A stored by columns" if by_columns else ""
     name = f"{op} {str(dtype).removeprefix('mlx.core.')} {m}x{n}, k={k}{stored}"
     return Case(name, run, ("input 0",), m * n * dtype.size, 2.2 if passes == 2 else 1.1)
@@ -32,3 +32,4 @@ CASES = [_case(op, *shape) for op in _OPS for shape in _SHAPES]
 CASES += [_case(op, 1024, 256, 32, mx.float16) for op in _OPS]
 CASES += [_case(op, 512, 128, 16, by_columns=True) for op in _OPS]
 CASES += [_case("z_step", 100, 1024, 32), _case("z_step", 100, 2048, 8), _case("z_step", 100, 512, 64)]
+CASES += [_case("z_step", 100, 256, 128)]
