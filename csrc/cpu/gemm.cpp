@@ -121,7 +121,11 @@ void at_b_rows(const Matrix& x, const Matrix& b, int64_t p0, int64_t p1, float* 
   }
 }
 
-void multiply_transposed(const Matrix& x, const Matrix& b, const Output& out) {
+// x^T b, or b^T x where that is wanted `turned`: the wider of the two goes through memory once and is never copied.
+void multiply_transposed(const Matrix& x, const Matrix& b, const Output& out, bool turned = false) {
+  if (!turned && x.cols < b.cols) {
+    return multiply_transposed(b, x, out, true);
+  }
   int64_t m = x.rows, n = x.cols, k = b.cols;
   int64_t tasks = at_most(ceil_div(2 * m * n * k, kTaskFlops), at_least(kParts, ceil_div(n * k, 1 << 16)));
   int64_t size = sums_size(n, k);
@@ -131,7 +135,12 @@ void multiply_transposed(const Matrix& x, const Matrix& b, const Output& out) {
   Pieces cols(n, depth.count < 4 ? at_most(ceil_div(tasks, depth.count), n / (4 * kColumns)) : 1, kColumns);
   float* partial = depth.count > 1 ? scratch_floats(Scratch::partial, depth.count * size) : nullptr;
   auto finish = [&](const float* z, int64_t i) {
-    store_sums(z, at_most(kColumns, n - i), k, out.type, out.at(i, 0), out.ld);
+    int64_t cols = at_most(kColumns, n - i);
+    if (turned) {
+      store_turned_sums(z, cols, k, out.type, out.at(0, i), out.ld);
+    } else {
+      store_sums(z, cols, k, out.type, out.at(i, 0), out.ld);
+    }
   };
   parallel_for(depth.count * cols.count, [&](int64_t task) {
     int64_t part = task / cols.count, i0 = cols.begin(task % cols.count), i1 = cols.end(task % cols.count);

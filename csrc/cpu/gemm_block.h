@@ -229,4 +229,11 @@ inline void store_sums(const float* z, int64_t rows, int64_t k, Float type, void
   }
 }
 
+// Writes the sums of one panel as columns of the product: k rows of `cols` values.
+inline void store_turned_sums(const float* z, int64_t cols, int64_t k, Float type, void* out, int64_t ld) {
+  for (int64_t j = 0; j < k; j++) {
+    store_row(z + j * kColumns, cols, type, static_cast<char*>(out) + j * ld * size_of(type));
+  }
+}
+
 }  // namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL

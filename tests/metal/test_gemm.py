@@ -155,27 +155,22 @@ def test_half_precision_strides(simulator: Simulator) -> None:
         check("gemm_av", a, operands("gemm_av", *a.shape, 9, dtype=mx.float16)[1])
 
 
-@pytest.mark.parametrize("op", OPS)
-def test_any_shape(op: str) -> None:
-    @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-    @given(data=st.data())
-    def run(data: st.DataObject) -> None:
-        m, n, k = (data.draw(st.integers(0, most)) for most in (150, 150, 70))
-        steps = [data.draw(st.sampled_from([1, 1, 2, -1, -3])) for _ in range(4)]
-        by_columns = [data.draw(st.booleans()) for _ in range(2)]
-        schedule = data.draw(st.sampled_from(SCHEDULES))
-        inputs = []
-        for (rows, columns), (i, j), c in zip(
-            ((m, n), (m if op == "gemm_at_b" else n, k)), (steps[:2], steps[2:]), by_columns, strict=True
-        ):
-            x = operands("gemm_av", rows * abs(i), columns * abs(j), 1)[0]
-            inputs.append((columns_first(x) if c else x)[::i, ::j])
-        simulator = Simulator(schedule)
-        with simulator.active(_core):
-            check(op, *inputs)
-        simulator.check()
-
-    run()
+@settings(
+    max_examples=30,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_any_shape(every_schedule: Simulator, data: st.DataObject) -> None:
+    op = data.draw(st.sampled_from(list(OPS)))
+    m, n, k = (data.draw(st.integers(0, most)) for most in (150, 150, 70))
+    inputs = []
+    for rows, columns in ((m, n), (m if op == "gemm_at_b" else n, k)):
+        i, j = (data.draw(st.sampled_from([1, 1, 2, -1, -3])) for _ in range(2))
+        x = operands("gemm_av", rows * abs(i), columns * abs(j), 1)[0]
+        inputs.append((columns_first(x) if data.draw(st.booleans()) else x)[::i, ::j])
+    check(op, *inputs)
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -208,9 +203,12 @@ def test_accuracy(op: str, simulator: Simulator) -> None:
 # --------------------------------------------------------------- determinism
 
 
+DETERMINED = [(65, 129, 33), (1100, 20, 5), (70, 300, 40), (40, 1100, 70)]
+
+
 @pytest.mark.parametrize("op", OPS)
 def test_every_schedule_gives_the_same_bits(op: str) -> None:
-    for shape in ((65, 129, 33), (1100, 20, 5), (70, 300, 40), (40, 1100, 70)):
+    for shape in DETERMINED:
         a, b = operands(op, *shape)
         results = []
         for schedule in SCHEDULES:
@@ -219,6 +217,14 @@ def test_every_schedule_gives_the_same_bits(op: str) -> None:
                 results.append(np.array(OPS[op](a, b)))
             simulator.check()
         assert all((r == results[0]).all() for r in results)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_every_run_gives_the_same_bits(op: str, simulator: Simulator) -> None:
+    for shape in DETERMINED:
+        a, b = operands(op, *shape)
+        first, second = (np.array(OPS[op](a, b)) for _ in range(2))
+        assert (first == second).all()
 
 
 # -------------------------------------------------------------------- batches

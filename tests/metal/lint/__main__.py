@@ -1,6 +1,7 @@
 """``python -m tests.metal.lint [metal/gemm.metal ...] [-D NAME=VALUE ...]``: prints findings, fails if there are any.
 
-Without files every family is read, and without -D with its own defaults and with T of each dtype.
+Without files every family is read; without -D with its defaults, with every dtype, and with every value that an #if
+compares a constant to.
 """
 
 from __future__ import annotations
@@ -9,9 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import METAL, MissingClang, lint_all, load, specialised
-
-DTYPES = ("float", "half", "bfloat")
+from . import METAL, MissingClang, lint_files
 
 
 def main() -> int:
@@ -21,13 +20,11 @@ def main() -> int:
     arguments = parser.parse_args()
     files = [f.resolve() for f in arguments.files] or sorted(METAL.glob("*.metal"))
     chosen = dict(constant.partition("=")[::2] for constant in arguments.constants)
-    variants = [chosen] if chosen else [{}, *({"T": dtype} for dtype in DTYPES)]
-    sources = [specialised(load(file), constants) for file in files for constants in variants]
     try:
-        findings = {str(f): None for found in lint_all(sources) for f in found}
+        findings, sources = lint_files(files, chosen)
     except MissingClang as error:
         parser.error(str(error))
-    print("\n".join(findings) if findings else f"{len(sources)} sources of {len(files)} files: no findings")
+    print("\n".join([*map(str, findings), f"{len(files)} files, {sources} variants: {len(findings)} findings"]))
     return bool(findings)
 
 

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .finding import Finding, Source
+from .library import MACROS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "metal" / "tools"))
-from signatures import Kernel, Parameter, kernels, without_comments  # noqa: E402
+from signatures import Kernel, Parameter, kernels, without_comments
 
 __all__ = ["for_clang", "signatures", "words"]
 
@@ -26,10 +27,11 @@ _SUFFIX = re.compile(r"(?:lf|LF|[dD])$")
 
 _ADDRESS_SPACES = {"device", "constant", "thread", "threadgroup", "threadgroup_imageblock", "ray_data", "object_data"}
 _FUNCTIONS = {"kernel", "vertex", "fragment", "visible", "intersection", "mesh"}
-_ELEMENTS = "bool char uchar short ushort int uint long ulong half float bfloat".split()
+_ELEMENTS = ["bool", "char", "uchar", "short", "ushort", "int", "uint", "long", "ulong", "half", "float", "bfloat"]
 _TYPES = {e + n for e in _ELEMENTS for n in ("", "2", "3", "4")} | {"unsigned", "signed", "size_t", "void", "auto", "T"}
+_NAMED_TYPES = _TYPES - {"T", "void", "auto"}
 # Declared by Apple's headers so that nobody else does.
-_RESERVED_TYPES = {e + n for e in _ELEMENTS for n in ("8", "16")} | {"bfloat16", "float16", "double2", "double3", "double4"}
+_RESERVED_TYPES = {e + n for e in (*_ELEMENTS, "double") for n in ("2", "3", "4", "8", "16")} - _TYPES
 
 _NOT_MSL = {
     "asm": "inline assembly",
@@ -44,7 +46,7 @@ _NOT_MSL = {
     "noexcept": "exceptions",
     "printf": "printf",
     "register": "register variables",
-    "std": "the C++ standard library: use metal's",
+    "std": "C++ standard library but its own",
     "thread_local": "thread_local variables",
     "throw": "exceptions",
     "try": "exceptions",
@@ -77,18 +79,22 @@ _TEXTURE = re.compile(r"(?:texture|depth)(?:1d|2d|3d|cube|_buffer)\w*$")
 # Thread attributes and the components that their types may have.
 _SCALAR, _ANY = ("",), ("", "2", "3")
 _GRID = {
-    name: _ANY
-    for name in (
-        "thread_position_in_grid threads_per_grid threadgroup_position_in_grid threadgroups_per_grid "
-        "thread_position_in_threadgroup threads_per_threadgroup dispatch_threads_per_threadgroup"
-    ).split()
+    "thread_position_in_grid": _ANY,
+    "threads_per_grid": _ANY,
+    "threadgroup_position_in_grid": _ANY,
+    "threadgroups_per_grid": _ANY,
+    "thread_position_in_threadgroup": _ANY,
+    "threads_per_threadgroup": _ANY,
+    "dispatch_threads_per_threadgroup": _ANY,
 }
 _THREAD = _GRID | {
-    name: _SCALAR
-    for name in (
-        "thread_index_in_threadgroup thread_index_in_simdgroup simdgroup_index_in_threadgroup "
-        "simdgroups_per_threadgroup dispatch_simdgroups_per_threadgroup threads_per_simdgroup thread_execution_width"
-    ).split()
+    "thread_index_in_threadgroup": _SCALAR,
+    "thread_index_in_simdgroup": _SCALAR,
+    "simdgroup_index_in_threadgroup": _SCALAR,
+    "simdgroups_per_threadgroup": _SCALAR,
+    "dispatch_simdgroups_per_threadgroup": _SCALAR,
+    "threads_per_simdgroup": _SCALAR,
+    "thread_execution_width": _SCALAR,
 }
 _FUNCTION_ATTRIBUTES = {"max_total_threads_per_threadgroup"}
 _BUFFERS = 31
@@ -101,13 +107,13 @@ def words(source: Source) -> Iterator[Finding]:
         if bad is not None:
             yield source.finding(number, "ascii", f"the character {bad!a}: kernel sources pass through ASCII")
     yield from _includes(source)
-    text = _blank(_DIRECTIVE, without_comments(source.text))
+    yield from _macros(source)
+    text = _blank(_DIRECTIVE, _blank(_ATTRIBUTE, without_comments(source.text)))
     tokens = [(m.group(), text.count("\n", 0, m.start()) + 1) for m in _TOKEN.finditer(text)]
-    padded = [("", 0), ("", 0), *tokens, ("", 0), ("", 0)]
-    for i in range(2, len(padded) - 2):
-        (word, line), before, after = padded[i], padded[i - 1][0], padded[i + 1][0]
-        for rule, message in _word(word, before, after, padded[i + 2][0]):
-            yield source.finding(line, rule, message)
+    neighbours = ["", *(word for word, _ in tokens), ""]
+    for i, (word, number) in enumerate(tokens):
+        for rule, message in _word(word, neighbours[i], neighbours[i + 2]):
+            yield source.finding(number, rule, message)
 
 
 def _includes(source: Source) -> Iterator[Finding]:
@@ -127,7 +133,17 @@ def _includes(source: Source) -> Iterator[Finding]:
         yield source.finding(1, "include", "<metal_stdlib> is not included: MSL declares its functions and types there")
 
 
-def _word(word: str, before: str, after: str, second: str) -> Iterator[tuple[str, str]]:
+def _macros(source: Source) -> Iterator[Finding]:
+    text = without_comments(source.text)
+    for match in re.finditer(r"^[ \t]*#[ \t]*(?:define|undef)[ \t]+(\w+)", text, re.MULTILINE):
+        name, line = match.group(1), text.count("\n", 0, match.start()) + 1
+        if name in MACROS:
+            yield source.finding(line, "library-macro", f"`{name}` is a macro of Apple's library, or of the compiler")
+        elif name in _ADDRESS_SPACES | _FUNCTIONS | _NAMED_TYPES | set(_NOT_MSL):
+            yield source.finding(line, "reserved-word", f"`{name}` is a word of MSL: it cannot be a macro")
+
+
+def _word(word: str, before: str, after: str) -> Iterator[tuple[str, str]]:
     member = before in (".", "->")
     if word in _NOT_MSL and not member and not (word == "std" and after != "::"):
         yield "not-msl", f"`{word}`: MSL has no {_NOT_MSL[word]}"
@@ -152,19 +168,17 @@ def _word(word: str, before: str, after: str, second: str) -> Iterator[tuple[str
     elif word[0].isdigit() or word[0] == ".":
         yield from _literal(word)
     elif word in _ADDRESS_SPACES | _FUNCTIONS:
-        if _is_name(before, after, second):
+        if _is_name(before, after):
             yield "reserved-word", f"`{word}` is a keyword of MSL: it cannot name anything"
-    elif word in _TYPES - {"T", "void", "auto"} and before in _TYPES - {"unsigned", "signed", "long"} and after in "=,;)[":
+    elif word in _NAMED_TYPES and before in _TYPES - {"unsigned", "signed", "long"} and after in "=,;)[":
         yield "reserved-word", f"`{word}` is a type of MSL: it cannot name anything"
 
 
-def _is_name(before: str, after: str, second: str) -> bool:
+def _is_name(before: str, after: str) -> bool:
     """Whether an address space or function qualifier stands where a name does: a type must follow it."""
     if before in (".", "->"):
         return True
-    if after == "[" and second == "[":  # uint thread [[...]]
-        return True
-    return not (after[:1].isalpha() or after[:1] == "_" or after in ("*", "&") or after == "[[") or (
+    return not (after[:1].isalpha() or after[:1] == "_" or after in ("*", "&")) or (
         after in ("*", "&") and before in ("=", "(", "[", "return", "+", "-", "/", "<", ">", ",")
     )
 
@@ -199,8 +213,8 @@ def signatures(source: Source) -> Iterator[Finding]:
 
 
 def _kernel(source: Source, text: str, kernel: Kernel) -> Iterator[Finding]:
-    begin = [m.start() for m in re.finditer(rf"\bkernel\s+void\s+{kernel.name}\s*\(", text)]
-    begin = next(b for b in begin if text.count("\n", 0, b) + 1 == kernel.line)
+    begins = (m.start() for m in re.finditer(rf"\bkernel\s+void\s+{kernel.name}\s*\(", text))
+    begin = next(b for b in begins if text.count("\n", 0, b) + 1 == kernel.line)
     taken: dict[tuple[str, int], str] = {}
     widths: dict[str, str] = {}
     for parameter in kernel.parameters:
@@ -241,9 +255,12 @@ def _parameter(p: Parameter) -> Iterator[tuple[str, str]]:
         elif p.index >= _BUFFERS:
             yield "index", f"[[buffer({p.index})]]: Metal has buffers 0 to {_BUFFERS - 1}"
         if not (pointer or reference):
-            yield "buffer-type", f"a buffer is a `device` or `constant` pointer, or a `constant` reference, not `{p.type}`"
+            required = "a buffer is a `device` or `constant` pointer, or a `constant` reference"
+            yield "buffer-type", f"{required}, not `{p.type}`"
         elif not {"device", "constant"} & set(parts):
             yield "buffer-type", f"a buffer lies in `device` or `constant` memory: `{p.type}` says neither"
+        elif parts.count("*") > 1:
+            yield "buffer-type", f"a buffer holds no pointers in this dialect, as `{p.type}` says"
         elif reference and "constant" not in parts:
             yield "buffer-type", f"a reference is to `constant` memory in this dialect, not `{p.type}`"
     elif p.attribute == "threadgroup":

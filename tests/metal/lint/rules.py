@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from .library import NAMES
 from .tree import Node, Tree, desugared, is_vector, plain, sizes_of, spelled
 
-__all__ = ["RULES", "probes"]
+__all__ = ["RULES", "in_threadgroup_memory", "probes"]
 
 Rule = Callable[[Tree, str], Iterator[tuple[int, str]]]
 
 _THREADGROUP_BYTES = 32768
+_CONSTANT_BYTES = 4096  # setBytes
 _CASTS = {"CStyleCastExpr", "CXXFunctionalCastExpr", "CXXStaticCastExpr", "CXXReinterpretCastExpr", "CXXConstCastExpr"}
 _DECLARATIONS = {"VarDecl", "ParmVarDecl", "FieldDecl", "TypedefDecl", "TypeAliasDecl"}
 _COMPARISONS = {"<", ">", "<=", ">=", "==", "!="}
+_ADDRESS_SPACE = re.compile(r"\b(device|constant|thread|threadgroup)\b")
 _STRUCT = re.compile(r"\bstruct\s+(\w+)\s*\{")
 
 
@@ -49,8 +52,11 @@ def _is_kernel(function: Node) -> bool:
     return any(c.kind == "OpenCLKernelAttr" for c in function.children)
 
 
-def address_space(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
+def address_space(tree: Tree, text: str) -> Iterator[tuple[int, str]]:
+    required = "MSL requires device, constant, thread or threadgroup of every pointer and reference"
     for node in tree.walk():
+        if node.kind == "ParmVarDecl" and "[" in (written := node.text(text)) and not _ADDRESS_SPACE.search(written):
+            yield node.line, f"`{node.name}` is an array, and as a parameter a pointer to no address space: {required}"
         written = spelled(node)
         if node.kind == "FunctionDecl":
             written = written.split("(", 1)[0]
@@ -60,8 +66,7 @@ def address_space(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
             what = f"`{node.name}`" if node.name else "a cast"
             yield (
                 node.line,
-                f"{what} points or refers to memory of no address space: MSL requires device, constant, thread or "
-                "threadgroup of every pointer and reference",
+                f"{what} points or refers to memory of no address space: {required}",
             )
 
 
@@ -76,6 +81,16 @@ def implicit_bfloat(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
             computed = node.data.get("computeResultType", {})
             if "__bf16" not in computed.get("desugaredQualType", computed.get("qualType", "")):
                 yield node.line, f"`{plain(computed.get('qualType', ''))}` becomes bfloat implicitly: {required}"
+
+
+def library_name(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
+    """A name of the file's own scope that namespace metal has too."""
+    for node in tree.root.children:
+        if node.name in NAMES:
+            yield (
+                node.line,
+                f"`{node.name}` is a name of Apple's library too: under `using namespace metal` it is ambiguous",
+            )
 
 
 def recursion(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
@@ -142,8 +157,13 @@ def threadgroup_memory(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
         if total > _THREADGROUP_BYTES:
             yield (
                 line,
-                f"{function.name} declares {total} bytes of threadgroup memory: Metal has {_THREADGROUP_BYTES} for a threadgroup",
+                f"{function.name} declares {total} bytes of threadgroup memory: a threadgroup has {_THREADGROUP_BYTES}",
             )
+
+
+def in_threadgroup_memory(tree: Tree) -> set[str]:
+    """The variables in threadgroup memory: another thread may have written them."""
+    return {n.name for n in tree.walk() if n.kind == "VarDecl" and re.search(r"__local\b[^*&]*$", spelled(n))}
 
 
 def params_layout(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
@@ -163,6 +183,9 @@ def params_layout(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
             done.add(name)
             fields = [f for f in structs[name].children if f.kind == "FieldDecl"]
             pending += [re.sub(r"\[\d+\]", "", plain(spelled(f))) for f in fields]
+            if sizes.get(name, 0) > _CONSTANT_BYTES:
+                size = f"{name} has {sizes[name]} bytes"
+                yield structs[name].line, f"{size}: Metal copies {_CONSTANT_BYTES} into a launch"
             yield from _layout(name, structs[name].line, fields, sizes)
 
 
@@ -172,7 +195,7 @@ def _layout(name: str, line: int, fields: list[Node], sizes: dict[str, int]) -> 
     for field in fields:
         base = re.sub(r"\[\d+\]", "", plain(desugared(field)))
         size, one = sizes_of(desugared(field), sizes), sizes_of(base, sizes)
-        if base == "bool" or "*" in base or is_vector(field) or base in ("half", "__bf16") or size is None or one is None:
+        if base in ("bool", "half", "__bf16") or "*" in base or is_vector(field) or size is None or one is None:
             yield field.line, f"`{field.name}` of {name} is `{plain(spelled(field))}`: {required}"
             return
         align = 8 if base in sizes and one % 8 == 0 else 4 if base in sizes else one
@@ -196,16 +219,14 @@ def vector_comparison(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
         if user is None or user.kind != "CallExpr" or _callee(user) not in ("any", "all", "select"):
             yield (
                 node.line,
-                f"`{node.opcode}` compares vectors: MSL gives a vector of bool, which only any, all and select take here",
+                f"`{node.opcode}` compares vectors: MSL gives a vector of bool, for any, all and select alone",
             )
 
 
 def swizzle(tree: Tree, text: str) -> Iterator[tuple[int, str]]:
     for node in tree.walk():
         if node.kind == "ExtVectorElementExpr":
-            end = node.data.get("range", {}).get("end", {})
-            end = end.get("spellingLoc", end)
-            name = text[end["offset"] : end["offset"] + end["tokLen"]] if "offset" in end else ""
+            name = node.text(text, last=True)
             if name and not re.fullmatch(r"[xyzw]{1,4}|[rgba]{1,4}", name):
                 yield node.line, f"`.{name}`: the components of a vector are x, y, z, w or r, g, b, a"
 
@@ -216,13 +237,13 @@ def offset_overflow(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
     A product that cannot overflow says so by an explicit conversion: ``x[uint(row * p.stride)]``.
     """
     tainted: set[str] = set()
+    constants = _constants(tree)
     for node in tree.walk():
-        if node.kind == "VarDecl" and node.data.get("init") and any(_is_parameter(n, tainted) for n in node.walk()):
-            if _bits(node) == 32:
-                tainted.add(node.data["id"])
+        if node.kind == "VarDecl" and _bits(node) == 32 and any(_is_parameter(n, tainted) for n in node.walk()):
+            tainted.add(node.data["id"])
     for node in tree.walk():
         for offset in _offsets(node):
-            product = _product(offset, tainted)
+            product = _product(offset, tainted, constants)
             if product is not None:
                 yield (
                     product.line,
@@ -240,9 +261,13 @@ def _offsets(node: Node) -> Iterator[Node]:
             yield next(c for c in node.children if c is not pointers[0])
     elif node.kind == "CompoundAssignOperator" and re.search(r"__(global|constant)\b[^*]*\*", desugared(node)):
         yield node.children[1]
-    elif node.kind == "ImplicitCastExpr" and node.data.get("castKind") == "IntegralCast":
-        if _bits(node) == 64 and not node.data.get("isPartOfExplicitCast"):
-            yield node.children[0]
+    elif (
+        node.kind == "ImplicitCastExpr"
+        and node.data.get("castKind") == "IntegralCast"
+        and _bits(node) == 64
+        and not node.data.get("isPartOfExplicitCast")
+    ):
+        yield node.children[0]
 
 
 def _bits(node: Node) -> int:
@@ -256,33 +281,37 @@ def _is_parameter(node: Node, tainted: set[str]) -> bool:
     return node.kind == "DeclRefExpr" and node.data.get("referencedDecl", {}).get("id") in tainted
 
 
-def _product(node: Node, tainted: set[str]) -> Node | None:
+def _product(node: Node, tainted: set[str], constants: set[str]) -> Node | None:
     if node.kind in ("ParenExpr", "ImplicitCastExpr"):
-        return _product(node.children[0], tainted) if node.children else None
+        return _product(node.children[0], tainted, constants) if node.children else None
     if node.kind == "BinaryOperator" and node.opcode in ("+", "-"):
-        return next((p for c in node.children if (p := _product(c, tainted))), None)
+        return next((p for c in node.children if (p := _product(c, tainted, constants))), None)
     if node.kind == "BinaryOperator" and node.opcode == "*" and _bits(node) == 32:
-        constant = any(_is_constant(c) for c in node.children)
+        constant = any(_is_constant(c, constants) for c in node.children)
         if not constant and any(_is_parameter(n, tainted) for n in node.walk()):
             return node
     return None
 
 
-def _is_constant(node: Node) -> bool:
-    """Whether an operand is made of literals and constants alone."""
-    leaves = [n for n in node.walk() if not n.children]
+def _constants(tree: Tree) -> set[str]:
+    """The variables that are known when the kernel is compiled."""
+    known: set[str] = set()
+    for node in tree.walk():
+        if node.kind == "EnumConstantDecl" or (
+            node.kind == "VarDecl"
+            and re.search(r"\bconst\b|__constant", spelled(node))
+            and not re.search(r"[*&\[]", spelled(node))
+            and _is_constant(node, known)
+        ):
+            known.add(node.data["id"])
+    return known
+
+
+def _is_constant(node: Node, known: set[str]) -> bool:
+    """Whether an expression is made of literals and constants alone."""
+    leaves = [n for n in node.walk() if not n.children and n is not node] or [node]
     return all(
-        n.kind == "IntegerLiteral"
-        or (
-            n.kind == "DeclRefExpr"
-            and (
-                n.data.get("referencedDecl", {}).get("kind") == "EnumConstantDecl"
-                or "__constant" in n.data.get("referencedDecl", {}).get("type", {}).get("qualType", "")
-                or "const " in n.data.get("referencedDecl", {}).get("type", {}).get("qualType", "")
-            )
-            and "[" not in n.data.get("referencedDecl", {}).get("type", {}).get("qualType", "")
-            and "&" not in n.data.get("referencedDecl", {}).get("type", {}).get("qualType", "")
-        )
+        n.kind == "IntegerLiteral" or (n.kind == "DeclRefExpr" and n.data.get("referencedDecl", {}).get("id") in known)
         for n in leaves
     )
 
@@ -290,6 +319,7 @@ def _is_constant(node: Node) -> bool:
 RULES: dict[str, Rule] = {
     "address-space": address_space,
     "implicit-bfloat": implicit_bfloat,
+    "library-name": library_name,
     "recursion": recursion,
     "kernel-call": kernel_call,
     "plain-struct": plain_struct,

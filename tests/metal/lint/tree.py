@@ -12,10 +12,10 @@ __all__ = ["Node", "Tree", "desugared", "is_vector", "sizes_of", "spelled"]
 _VECTOR = re.compile(r"ext_vector_type|\b(?:u?char|u?short|u?int|u?long|half|float|bfloat)[234]\b")
 _SPACES = re.compile(r"\b(?:__private|__global|__local|__constant|__generic|const|volatile)\b")
 _SCALARS = {
-    **dict.fromkeys("bool char uchar int8_t uint8_t".split(), 1),
-    **dict.fromkeys("short ushort int16_t uint16_t half bfloat".split(), 2),
-    **dict.fromkeys("int uint int32_t uint32_t float metal_atomic_int metal_atomic_uint".split(), 4),
-    **dict.fromkeys("long ulong int64_t uint64_t size_t ptrdiff_t".split(), 8),
+    **dict.fromkeys(["bool", "char", "uchar", "int8_t", "uint8_t"], 1),
+    **dict.fromkeys(["short", "ushort", "int16_t", "uint16_t", "half", "bfloat"], 2),
+    **dict.fromkeys(["int", "uint", "int32_t", "uint32_t", "float", "metal_atomic_int", "metal_atomic_uint"], 4),
+    **dict.fromkeys(["long", "ulong", "int64_t", "uint64_t", "size_t", "ptrdiff_t"], 8),
     "signed char": 1,
     "unsigned char": 1,
     "unsigned short": 2,
@@ -43,6 +43,15 @@ class Node:
     @property
     def opcode(self) -> str:
         return self.data.get("opcode", "")
+
+    def text(self, source: str, last: bool = False) -> str:
+        """What the source says of it, or its last token."""
+        bounds = self.data.get("range", {})
+        begin, end = (bounds.get(key, {}) for key in ("begin", "end"))
+        if last:
+            begin = end = end.get("spellingLoc", end)
+        begin, end = begin.get("expansionLoc", begin), end.get("expansionLoc", end)
+        return source[begin["offset"] : end["offset"] + end["tokLen"]] if "offset" in begin and "offset" in end else ""
 
     def walk(self) -> Iterator[Node]:
         yield self
