@@ -3,7 +3,7 @@
 //
 // A leaf is the rows that one threadgroup holds in registers. Going up, every leaf is factored and leaves only its R;
 // the Rs stand on each other as the matrix of the next level, until that is one leaf, the root. Going down, every leaf
-// is factored again, which costs less than keeping its reflectors in memory, and turns its n rows of the parents' Q
+// is factored again, which moves less than keeping its reflectors in memory, and turns its n rows of the parents' Q
 // into its own rows of Q.
 //
 // Tile: L = simdgroups * 32 / LANES * ROWS rows (512 to 2048) x n <= WIDTH = LANES * COLS columns, one threadgroup.

@@ -6,8 +6,8 @@
 // orthogonal matrix whatever the panel, it keeps Q orthonormal where Gram-Schmidt would not.
 //
 // Launches: for each of the P = ceil(k / QR_PANEL) panels those of qr.metal, one of qr_reconstruct, and three for each
-// of the P - 1 updates of the columns beside a panel and of the P updates of Q; two to begin Q and to collect R. Device
-// memory: an update reads V twice and the columns twice, and writes them once.
+// of the P - 1 updates of the columns beside a panel and of the P updates of Q; two to begin Q and to collect R.
+// Device memory: an update reads the columns twice and writes them once, and reads V twice for every 64 of them.
 #include <metal_stdlib>
 #include "qr_params.h"
 using namespace metal;

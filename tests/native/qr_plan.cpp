@@ -184,11 +184,8 @@ void test_tree() {
   Plan plan = plan_qr(problem(1 << 20, 64));
   CHECK(plan.steps.size() == 2 * 4 + 1);  // 1639 leaves, 164, 17, 2, 1
   CHECK(count(plan, "qr_factor") == 4 && count(plan, "qr_root") == 1 && count(plan, "qr_form") == 4);
-  int64_t bytes = 0;
-  for (int64_t scratch : plan.scratch) {
-    bytes += scratch;
-  }
-  CHECK(3 * bytes < int64_t{4} << 26);
+  CHECK(4 * scratch_bytes(plan) < int64_t{4} << 26);
+  CHECK(2 * scratch_bytes(plan_qr(problem(641, 64))) < 4 * 641 * 64);
   CHECK(plan_qr(problem(512, 64)).steps.size() == 1);
   CHECK(plan_qr(problem(640, 64)).steps.size() == 1);
   CHECK(plan_qr(problem(641, 64)).steps.size() == 3);
@@ -226,6 +223,10 @@ void test_panels() {
   CHECK(count(plan, "qr_update_input") == 1 && count(plan, "qr_update") == 2 + 4);
   CHECK(count(plan, "qr_begin") == 1 && count(plan, "qr_collect") == 1);
   CHECK(count(plan_qr(problem(100, 130)), "qr_project") == 1 + 2 + 1);
+  for (auto [m, n] : {std::pair<int64_t, int64_t>{4096, 256}, {1024, 1024}, {100000, 1000}, {70, 70}}) {
+    CHECK(scratch_bytes(plan_qr(problem(m, n))) < 3 * 4 * m * n + (16 << 20));
+    CHECK(scratch_bytes(plan_qr(problem(m, n, 1000))) < 1000 * 3 * 4 * m * n + (16 << 20));
+  }
 }
 
 void test_strides() {

@@ -155,6 +155,19 @@ class Planner {
     Memory v, k;
   };
 
+  // A temporary that one update after the other uses.
+  struct Shared {
+    int index = -1;
+
+    Memory room(Plan& plan, int64_t floats) {
+      if (index < 0) {
+        index = plan.allocate(0).index;
+      }
+      plan.scratch[index] = std::max(plan.scratch[index], kFloat * floats);
+      return scratch(index);
+    }
+  };
+
   Memory floats(int64_t count) { return plan_.allocate(kFloat * count); }
 
   Matrices matrices(const Rows& rows, int64_t height, int64_t width) const {
@@ -182,9 +195,9 @@ class Planner {
     p.splits = static_cast<int32_t>(ceil_div(c.rows, split_rows));
     p.out_matrix_stride = p.splits * panel.width * c.columns;
     p.transposed = transposed;
-    const Memory parts = floats(matrices_ * p.out_matrix_stride);
+    const Memory parts = parts_.room(plan_, matrices_ * p.out_matrix_stride);
     project(v, c, parts, p);
-    const Memory mixed = floats(matrices_ * panel.width * c.columns);
+    const Memory mixed = mixed_.room(plan_, matrices_ * panel.width * c.columns);
     launch("qr_blocked", "qr_multiply", {}, {read(parts), read(panel.k), write(mixed)}, p,
            matrices_ * ceil_div(c.columns, kStrip), kThreads);
     p.splits = 1;
@@ -252,6 +265,7 @@ class Planner {
   const QrTuning& tuning_;
   const int64_t matrices_;
   Plan plan_;
+  Shared parts_, mixed_;
 };
 
 // Gives the matrices the batch dimensions that are needed to step through them; returns how many there are.
