@@ -124,7 +124,7 @@ class _Memory:
         data = np.empty(self.total, np.uint8)
         _call("cuMemcpyDtoH_v2", ctypes.c_void_p(data.ctypes.data), self.allocation, ctypes.c_size_t(self.total))
         _call("cuMemFree_v2", self.allocation)
-        inside = data[self.first : self.first + self.size]
+        inside = data[self.first : self.first + self.size].copy()
         if self.label.startswith("output") and self.size > 0:
             ctypes.memmove(self.base, inside.ctypes.data, self.size)
         data[self.first : self.first + self.size] = POISON
