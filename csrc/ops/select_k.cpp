@@ -1,6 +1,8 @@
 #include "ops/select_k.h"
 
 #include "cpu/select_k.h"
+#include "gpu/plans/select_k.h"
+#include "select_k_params.h"
 
 namespace metalfaiss::ops {
 
@@ -13,6 +15,9 @@ class SelectK : public mx::Primitive {
   SelectK(mx::Stream s, int k, bool largest) : Primitive(s), k_(k), largest_(largest) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+    if (runs_gpu_kernels(stream())) {
+      return eval_gpu(inputs, outputs);
+    }
     mx::array &values = outputs[0], &indices = outputs[1];
     allocate(values);
     allocate(indices);
@@ -35,7 +40,22 @@ class SelectK : public mx::Primitive {
     });
   }
 
-  void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override { no_gpu_kernel(kOp); }
+  void eval_gpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+    const mx::array& x = inputs[0];
+    allocate(outputs[0]);
+    allocate(outputs[1]);
+    if (outputs[0].size() == 0) {
+      return;
+    }
+    gpu::Plan plan = gpu::select_k_plan({.shape = {x.shape().begin(), x.shape().end()},
+                                         .strides = {x.strides().begin(), x.strides().end()},
+                                         .element_bytes = static_cast<int>(x.itemsize()),
+                                         .half = x.dtype() == mx::float16,
+                                         .misaligned = x.offset() & 15,
+                                         .k = k_,
+                                         .largest = largest_});
+    run(plan, inputs, outputs, stream());
+  }
 
   // The indices are locally constant: their tangents and cotangents are zero.
   std::vector<mx::array> jvp(const std::vector<mx::array>& primals, const std::vector<mx::array>& tangents,
@@ -82,12 +102,15 @@ class SelectK : public mx::Primitive {
 }  // namespace
 
 std::pair<mx::array, mx::array> select_k(const mx::array& x, int k, bool largest, mx::StreamOrDevice s) {
-  mx::Stream stream = cpu_stream(kOp, s);
+  mx::Stream stream = kernel_stream(kOp, s);
   require(x.ndim() >= 1, kOp, "x must have at least 1 dimension. Received a scalar.");
   require(k >= 0, kOp, "k must be between 0 and the ", x.shape(-1), " values of a row of x ", x.shape(), ". Received ",
           k, ".");
   mx::Dtype type = floating_result_type(kOp, {x});
   std::vector<mx::array> inputs{mx::astype(x, type, stream)};
+  if (runs_gpu_kernels(stream) && x.ndim() > SELECT_K_BATCH_DIMS + 1) {  // the kernels know so many strides
+    inputs[0] = mx::contiguous(inputs[0], false, stream);
+  }
   auto primitive = std::make_shared<SelectK>(stream, k, largest);
   std::vector<mx::Shape> shapes = primitive->output_shapes(inputs);
   auto outputs = mx::array::make_arrays(std::move(shapes), {type, mx::int64}, primitive, std::move(inputs));

@@ -34,30 +34,6 @@ between atomics show in results alone, and only for some orders: under the sched
 atomics. Tested on x86-64 Linux; the code for aarch64 and macOS has not run yet.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from .simulator import SCHEDULES, Simulator, Traffic
 
-__all__ = ["SCHEDULES", "Simulator", "Traffic", "simulated"]
-
-
-@contextmanager
-def simulated(schedule: str = "forward", seed: int = 1) -> Iterator[Simulator]:
-    """Runs every operation of the block through a simulator, whatever its stream, and raises what it finds.
-
-    Tests by hypothesis use this in the place of the fixture, which they would share between examples.
-    """
-    from metalfaiss import _core
-
-    simulator = Simulator(schedule, seed)
-    try:
-        with simulator.active(_core):
-            yield simulator
-    except Exception as e:
-        if simulator.findings:
-            raise AssertionError(simulator.report()) from e
-        raise
-    simulator.check()
+__all__ = ["SCHEDULES", "Simulator", "Traffic"]

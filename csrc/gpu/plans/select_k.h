@@ -1,0 +1,56 @@
+// What the GPU runs for select_k, from shapes and strides alone.
+#pragma once
+
+#include <vector>
+
+#include "gpu/launch.h"
+
+namespace metalfaiss::gpu {
+
+// Sizes that decide how work is split: parameters, so that tests reach every edge with small inputs.
+struct SelectKSizes {
+  int64_t queue_k = 2048;         // up to this k a queue in threadgroup memory selects, beyond it radix selection
+  int64_t simd_n = 1024;          // rows up to this length are selected by a simdgroup each where k <= 128
+  int64_t segment = 16384;        // a row is split into segments of at least this many values...
+  int64_t segment_per_k = 64;     // ...and this many times k: the pairs of all segments are an eighth of x at most
+  int64_t wanted_groups = 1024;   // rows are split until there are so many threadgroups
+  int64_t fan_in = 16384;         // pairs that a threadgroup merges at most, unless two lists have more
+  int64_t filter_per_k = 16;      // beyond queue_k, rows of this many times k values are read once, by segments
+  int64_t radix_segment = 32768;  // values whose histogram a threadgroup makes
+  int64_t sort_tile = 2048;       // pairs sorted in threadgroup memory: a power of two, 2048 at most
+  int64_t max_groups = 1 << 20;   // of a grid
+};
+
+struct SelectKArgs {
+  std::vector<int64_t> shape, strides;  // of x, strides in elements
+  int element_bytes;                    // 4 or 2
+  bool half;                            // of 2 bytes: float16, otherwise bfloat16
+  int64_t misaligned;                   // bytes by which x begins behind a multiple of 16
+  int64_t k;
+  bool largest;
+};
+
+// input 0: x; output 0: values (rows, k) of x's dtype; output 1: int64 indices (rows, k). 1 <= k <= n.
+Plan select_k_plan(const SelectKArgs& args, const SelectKSizes& sizes = {});
+
+// Merges a chunk of a float32 matrix into the k best pairs of every row that were found before: a search whose distance
+// matrix is made in chunks. `state` holds (rows, k) pairs of 64 bits, sorted: the key of order_key
+// (metal/include/ordering.h) in the upper half, the index below it. Where fewer than k columns came yet, it is padded
+// with ones.
+struct SelectKStep {
+  Memory matrix;            // (rows, cols)
+  int64_t rows, cols;       // rows > 0, cols > 0
+  int64_t row_stride;       // in elements
+  int64_t misaligned = 0;   // bytes by which the matrix begins behind a multiple of 16
+  int64_t first_index = 0;  // of column 0: first_index + cols <= 2^32 - 1
+  Memory state;             // rows * k * 8 bytes
+  int64_t k;                // <= kSelectKStepMax
+  bool largest = false;
+  bool first = false;  // nothing was found before: state is written, not read
+};
+
+inline constexpr int64_t kSelectKStepMax = 2048;
+
+void select_k_step(Plan& plan, const SelectKStep& step, int64_t max_groups = 1 << 20);
+
+}  // namespace metalfaiss::gpu

@@ -1,0 +1,7 @@
+// expect: no functions of bfloat
+#include <metal_stdlib>
+using namespace metal;
+
+kernel void k(device bfloat* y [[buffer(0)]], uint i [[thread_position_in_grid]]) {
+  y[i] = abs(y[i]);  // <-
+}

@@ -1,0 +1,7 @@
+// expect: writes bfloat\(1\.0f\)
+#include <metal_stdlib>
+using namespace metal;
+
+kernel void k(device bfloat* y [[buffer(0)]], uint i [[thread_position_in_grid]]) {
+  y[i] = 1.0bf;  // <-
+}

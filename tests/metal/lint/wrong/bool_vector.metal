@@ -1,0 +1,8 @@
+// expect: `bool4`: .*no vectors of bool
+#include <metal_stdlib>
+using namespace metal;
+
+kernel void k(device float* x [[buffer(0)]], uint i [[thread_position_in_grid]]) {
+  bool4 m = float4(x[i]) < float4(1.0f);  // <-
+  x[i] = m.x ? 1.0f : 0.0f;
+}

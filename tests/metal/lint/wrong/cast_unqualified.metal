@@ -1,0 +1,7 @@
+// expect: a cast points or refers to memory of no address space
+#include <metal_stdlib>
+using namespace metal;
+
+kernel void k(device float* x [[buffer(0)]], uint i [[thread_position_in_grid]]) {
+  x[i] = ((const float4*)x)[i].x;  // <-
+}

@@ -1,0 +1,8 @@
+// expect: `class`: .*no classes
+#include <metal_stdlib>
+using namespace metal;
+
+class Queue { };  // <-
+kernel void k(device float* x [[buffer(0)]], uint i [[thread_position_in_grid]]) {
+  x[i] = 1.0f;
+}

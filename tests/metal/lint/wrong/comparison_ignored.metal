@@ -1,0 +1,7 @@
+// expect: equality comparison result unused
+#include <metal_stdlib>
+using namespace metal;
+
+kernel void k(device float* x [[buffer(0)]], uint i [[thread_position_in_grid]]) {
+  x[i] == 1.0f;  // <-
+}

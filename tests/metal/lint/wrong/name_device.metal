@@ -1,0 +1,7 @@
+// expect: `device` is a keyword of MSL
+#include <metal_stdlib>
+using namespace metal;
+
+kernel void k(device float* x [[buffer(0)]], uint i [[thread_position_in_grid]]) {
+  int device = 3;  // <-
+}

@@ -1,0 +1,7 @@
+// expect: `new`: MSL has no dynamic memory
+#include <metal_stdlib>
+using namespace metal;
+
+kernel void k(device float* x [[buffer(0)]], uint i [[thread_position_in_grid]]) {
+  x[i] = *new float(1.0f);  // <-
+}

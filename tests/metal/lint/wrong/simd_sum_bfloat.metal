@@ -1,0 +1,7 @@
+// expect: simd functions take integers to 32 bits
+#include <metal_stdlib>
+using namespace metal;
+
+kernel void k(device bfloat* x [[buffer(0)]], uint i [[thread_position_in_grid]]) {
+  x[i] = simd_sum(x[i]);  // <-
+}

@@ -1,0 +1,7 @@
+// expect: overloads take arguments of one type
+#include <metal_stdlib>
+using namespace metal;
+
+kernel void k(device float* x [[buffer(0)]], uint i [[thread_position_in_grid]]) {
+  x[i] = sqrt(2);  // <-
+}

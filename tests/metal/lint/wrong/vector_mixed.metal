@@ -1,0 +1,8 @@
+// expect: vectors do not convert implicitly
+#include <metal_stdlib>
+using namespace metal;
+
+kernel void k(device float* x [[buffer(0)]], uint i [[thread_position_in_grid]]) {
+  float4 v = float4(x[i]) + uint4(i);  // <-
+  x[i] = v.x;
+}
