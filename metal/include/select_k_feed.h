@@ -49,8 +49,8 @@ inline void offer_bits(thread PairQueue& q, thread const uint* bits, uint valid,
   }
 }
 
-// Elements [begin, end) of a row of any stride; the index of an element is `base` plus its position.
-inline void feed_strided(thread PairQueue& q, device const T* row, uint begin, uint end, long stride, uint base,
+// Elements [begin, end) of a row of any stride.
+inline void feed_strided(thread PairQueue& q, device const ELEMENT* row, uint begin, uint end, long stride,
                          thread const Feed& f) {
   for (uint at = begin; at < end; at += PER_THREAD * f.threads) {
     uint bits[PER_THREAD];
@@ -61,12 +61,12 @@ inline void feed_strided(thread PairQueue& q, device const T* row, uint begin, u
       bits[e] = i < end ? bits_of(row[long(i) * stride]) : 0u;
       valid |= i < end ? 1u << e : 0u;
     }
-    offer_bits(q, bits, valid, base + at + f.thread_index, 1u, f.threads, f);
+    offer_bits(q, bits, valid, at + f.thread_index, 1u, f.threads, f);
   }
 }
 
 // Elements [begin, end) of a row whose elements are neighbours, `misaligned` behind a multiple of 16 bytes.
-inline void feed_vectors(thread PairQueue& q, device const T* row, uint begin, uint end, uint misaligned, uint base,
+inline void feed_vectors(thread PairQueue& q, device const ELEMENT* row, uint begin, uint end, uint misaligned,
                          thread const Feed& f) {
   uint head = min(end, begin + ((0u - misaligned - begin) & (PER_VECTOR - 1u)));
   uint vectors = (end - head) / PER_VECTOR;
@@ -80,23 +80,23 @@ inline void feed_vectors(thread PairQueue& q, device const T* row, uint begin, u
       unpack(v < vectors ? body[v] : uint4(0u), bits + u * PER_VECTOR);
       valid |= v < vectors ? ((1u << PER_VECTOR) - 1u) << (u * PER_VECTOR) : 0u;
     }
-    offer_bits(q, bits, valid, base + head + (at + f.thread_index) * PER_VECTOR, PER_VECTOR, PER_VECTOR * f.threads, f);
+    offer_bits(q, bits, valid, head + (at + f.thread_index) * PER_VECTOR, PER_VECTOR, PER_VECTOR * f.threads, f);
   }
   // What vectors do not reach: at most 7 elements on either side.
   uint tail = head + vectors * PER_VECTOR, i = begin + f.thread_index;
   i = i < head ? i : tail + (i - head);
   if (head > begin || tail < end) {
-    ulong pair = i < end ? pair_of(order_key(bits_of(row[i]), f.flip, f.infinity), base + i) : NO_PAIR;
+    ulong pair = i < end ? pair_of(order_key(bits_of(row[i]), f.flip, f.infinity), i) : NO_PAIR;
     offer_pair(q, pair, f.thread_index, f.threads);
   }
 }
 
-inline void feed_row(thread PairQueue& q, device const T* row, uint begin, uint end, long stride, uint misaligned,
-                     uint base, thread const Feed& f) {
+inline void feed_row(thread PairQueue& q, device const ELEMENT* row, uint begin, uint end, long stride, uint misaligned,
+                     thread const Feed& f) {
   if (stride == 1) {
-    feed_vectors(q, row, begin, end, misaligned, base, f);
+    feed_vectors(q, row, begin, end, misaligned, f);
   } else {
-    feed_strided(q, row, begin, end, stride, base, f);
+    feed_strided(q, row, begin, end, stride, f);
   }
 }
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from .simulator import SCHEDULES, Simulator
 
 from metalfaiss import select_k
+
+from .simulator import SCHEDULES, Simulator
 
 Rng = np.random.Generator
 DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
