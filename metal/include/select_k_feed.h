@@ -12,8 +12,34 @@ struct Feed {
   uint thread_index, threads;
 };
 
-// Offers PER_THREAD elements a thread, by all threads. Element e has the index
-// first + e / inner * outer + e % inner; `valid` has a bit for each that exists.
+// Puts the pairs of `wanted` elements, a bit each, into the buffer where they are below the last and have a place;
+// returns those that had none. Element e has the index first + e / inner * outer + e % inner.
+inline uint place_bits(thread PairQueue& q, thread const uint* bits, uint wanted, uint first, uint inner, uint outer,
+                       thread const Feed& f) {
+  if (wanted == 0u) {
+    return 0u;
+  }
+  // There are never 2^31 rounds: without this compilers compute all pairs before the first, of rejected elements too.
+  uint never = q.round >> 31, flip = f.flip | never;
+  first += never;
+#pragma unroll
+  for (uint e = 0u; e < PER_THREAD; e++) {
+    ulong pair = pair_of(order_key(bits[e], flip, f.infinity), first + e / inner * outer + e % inner);
+    wanted &= pair < q.last ? 0xffffffffu : ~(1u << e);
+  }
+  uint place = take_places(q, uint(popcount(wanted)));
+#pragma unroll
+  for (uint e = 0u; e < PER_THREAD; e++) {
+    if ((wanted >> e & 1u) != 0u && place < q.room) {
+      q.fresh[place] = pair_of(order_key(bits[e], flip, f.infinity), first + e / inner * outer + e % inner);
+      wanted &= ~(1u << e);
+      place++;
+    }
+  }
+  return wanted;
+}
+
+// Offers PER_THREAD elements a thread, by all threads; `valid` has a bit for each that exists.
 inline void offer_bits(thread PairQueue& q, thread const uint* bits, uint valid, uint first, uint inner, uint outer,
                        thread const Feed& f) {
   uint limit = key_of(q.last);
@@ -22,29 +48,10 @@ inline void offer_bits(thread PairQueue& q, thread const uint* bits, uint valid,
   for (uint e = 0u; e < PER_THREAD; e++) {
     any = any | (low_key(bits[e], f.flip) <= limit);
   }
-  uint wanted = any ? valid : 0u;
+  uint left = any ? valid : 0u;
   bool again = true;
   while (again) {
-    uint count = 0u;
-    if (wanted != 0u) {
-#pragma unroll
-      for (uint e = 0u; e < PER_THREAD; e++) {
-        ulong pair = pair_of(order_key(bits[e], f.flip, f.infinity), first + e / inner * outer + e % inner);
-        wanted &= pair < q.last ? 0xffffffffu : ~(1u << e);
-      }
-      count = uint(popcount(wanted));
-    }
-    uint place = take_places(q, count);
-    if (wanted != 0u) {
-#pragma unroll
-      for (uint e = 0u; e < PER_THREAD; e++) {
-        if ((wanted >> e & 1u) != 0u && place < q.room) {
-          q.fresh[place] = pair_of(order_key(bits[e], f.flip, f.infinity), first + e / inner * outer + e % inner);
-          wanted &= ~(1u << e);
-          place++;
-        }
-      }
-    }
+    left = place_bits(q, bits, left, first, inner, outer, f);
     again = end_round(q, f.thread_index, f.threads);
   }
 }
@@ -58,7 +65,7 @@ inline void feed_strided(thread PairQueue& q, device const ELEMENT* row, uint be
 #pragma unroll
     for (uint e = 0u; e < PER_THREAD; e++) {
       uint i = at + e * f.threads + f.thread_index;
-      bits[e] = i < end ? bits_of(row[long(i) * stride]) : 0u;
+      bits[e] = bits_of(row[long(min(i, end - 1u)) * stride]);
       valid |= i < end ? 1u << e : 0u;
     }
     offer_bits(q, bits, valid, at + f.thread_index, 1u, f.threads, f);
@@ -77,7 +84,7 @@ inline void feed_vectors(thread PairQueue& q, device const ELEMENT* row, uint be
 #pragma unroll
     for (uint u = 0u; u < VECTORS; u++) {
       uint v = at + u * f.threads + f.thread_index;
-      unpack(v < vectors ? body[v] : uint4(0u), bits + u * PER_VECTOR);
+      unpack(body[min(v, vectors - 1u)], bits + u * PER_VECTOR);
       valid |= v < vectors ? ((1u << PER_VECTOR) - 1u) << (u * PER_VECTOR) : 0u;
     }
     offer_bits(q, bits, valid, head + (at + f.thread_index) * PER_VECTOR, PER_VECTOR, PER_VECTOR * f.threads, f);
