@@ -12,6 +12,8 @@ struct Feed {
   uint thread_index, threads;
 };
 
+// `bits` are flipped already where the largest are wanted: see order_key.
+//
 // Puts the pairs of `wanted` elements, a bit each, into the buffer where they are below the last and have a place;
 // returns those that had none. Element e has the index first + e / inner * outer + e % inner.
 inline uint place_bits(thread PairQueue& q, thread const uint* bits, uint wanted, uint first, uint inner, uint outer,
@@ -20,18 +22,18 @@ inline uint place_bits(thread PairQueue& q, thread const uint* bits, uint wanted
     return 0u;
   }
   // There are never 2^31 rounds: without this compilers compute all pairs before the first, of rejected elements too.
-  uint never = q.round >> 31, flip = f.flip | never;
+  uint never = q.round >> 31;
   first += never;
 #pragma unroll
   for (uint e = 0u; e < PER_THREAD; e++) {
-    ulong pair = pair_of(order_key(bits[e], flip, f.infinity), first + e / inner * outer + e % inner);
+    ulong pair = pair_of(order_key(bits[e], never, f.infinity), first + e / inner * outer + e % inner);
     wanted &= pair < q.last ? 0xffffffffu : ~(1u << e);
   }
   uint place = take_places(q, uint(popcount(wanted)));
 #pragma unroll
   for (uint e = 0u; e < PER_THREAD; e++) {
     if ((wanted >> e & 1u) != 0u && place < q.room) {
-      q.fresh[place] = pair_of(order_key(bits[e], flip, f.infinity), first + e / inner * outer + e % inner);
+      q.fresh[place] = pair_of(order_key(bits[e], never, f.infinity), first + e / inner * outer + e % inner);
       wanted &= ~(1u << e);
       place++;
     }
@@ -46,7 +48,7 @@ inline void offer_bits(thread PairQueue& q, thread const uint* bits, uint valid,
   bool any = false;
 #pragma unroll
   for (uint e = 0u; e < PER_THREAD; e++) {
-    any = any | (low_key(bits[e], f.flip) <= limit);
+    any = any | (low_key(bits[e], 0u) <= limit);
   }
   uint left = any ? valid : 0u;
   bool again = true;
@@ -65,7 +67,7 @@ inline void feed_strided(thread PairQueue& q, device const ELEMENT* row, uint be
 #pragma unroll
     for (uint e = 0u; e < PER_THREAD; e++) {
       uint i = at + e * f.threads + f.thread_index;
-      bits[e] = bits_of(row[long(min(i, end - 1u)) * stride]);
+      bits[e] = bits_of(row[long(min(i, end - 1u)) * stride]) ^ f.flip;
       valid |= i < end ? 1u << e : 0u;
     }
     offer_bits(q, bits, valid, at + f.thread_index, 1u, f.threads, f);
@@ -78,13 +80,14 @@ inline void feed_vectors(thread PairQueue& q, device const ELEMENT* row, uint be
   uint head = min(end, begin + ((0u - misaligned - begin) & (PER_VECTOR - 1u)));
   uint vectors = (end - head) / PER_VECTOR;
   device const uint4* body = (device const uint4*)(row + head);
+  uint4 flip = uint4(PER_VECTOR == 8u ? f.flip | f.flip >> 16 : f.flip);
   for (uint at = 0u; at < vectors; at += VECTORS * f.threads) {
     uint bits[PER_THREAD];
     uint valid = 0u;
 #pragma unroll
     for (uint u = 0u; u < VECTORS; u++) {
       uint v = at + u * f.threads + f.thread_index;
-      unpack(body[min(v, vectors - 1u)], bits + u * PER_VECTOR);
+      unpack(body[min(v, vectors - 1u)] ^ flip, bits + u * PER_VECTOR);
       valid |= v < vectors ? ((1u << PER_VECTOR) - 1u) << (u * PER_VECTOR) : 0u;
     }
     offer_bits(q, bits, valid, head + (at + f.thread_index) * PER_VECTOR, PER_VECTOR, PER_VECTOR * f.threads, f);
