@@ -2,6 +2,7 @@
 //
 // Up to k = 2048 a row, or a segment of a long one, goes through a queue in the memory of a threadgroup, or for short
 // rows in the registers of a simdgroup (select_k_simd.h); x is read once. Beyond, radix selection (select_k_radix.h).
+// Values that are not neighbours, as in a transposed x, are read one by one: a GPU moves a whole sector for each.
 #include <metal_stdlib>
 
 using namespace metal;

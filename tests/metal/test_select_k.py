@@ -1,6 +1,7 @@
 """The GPU kernels of select_k, simulated, against a stable sort of NumPy in float64."""
 
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
@@ -117,7 +118,7 @@ def test_fewer_threadgroups_than_work(rng: Rng, most: int, rows: int, n: int, k:
 
 # ------------------------------------------------------------------------ data
 
-DISTRIBUTIONS = {
+DISTRIBUTIONS: dict[str, Callable[[Rng, int], Any]] = {
     "ascending": lambda rng, n: np.arange(n),
     "descending": lambda rng, n: -np.arange(n),
     "organ pipe": lambda rng, n: np.abs(np.arange(n) - n // 2),
