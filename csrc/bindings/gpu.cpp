@@ -1,10 +1,12 @@
 // The kernels and launches as Python sees them: what a plan asks for, and tests that run it elsewhere than on a GPU.
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <tuple>
 
 #include "bindings/bindings.h"
@@ -101,15 +103,28 @@ nb::dict describe(const gpu::Step& step, const Addresses& addresses) {
   return out;
 }
 
-// What must be written by now, whether a step names it or not.
-nb::dict end(const std::vector<mx::array>& outputs, const Addresses& addresses) {
-  nb::list memories;
-  for (size_t i = 0; i < outputs.size(); i++) {
-    memories.append(addresses(gpu::output(static_cast<int>(i))));
+// What must be written by now, whether a step names it or not; and where in its allocation each memory's first element
+// lies: a GPU's allocations are aligned, while those of MLX's CPU allocator begin with their size.
+nb::dict end(const Addresses& addresses) {
+  nb::list outputs;
+  nb::dict offsets;
+  auto add = [&](const char* kind, const std::vector<mx::array>& arrays) {
+    for (size_t i = 0; i < arrays.size(); i++) {
+      mx::allocator::Buffer buffer = arrays[i].buffer();
+      offsets[nb::str((kind + std::to_string(i)).c_str())] =
+          arrays[i].data<char>() - static_cast<const char*>(buffer.raw_ptr());
+    }
+  };
+  add("input ", addresses.inputs);
+  add("output ", addresses.outputs);
+  add("scratch ", addresses.scratch);
+  for (size_t i = 0; i < addresses.outputs.size(); i++) {
+    outputs.append(addresses(gpu::output(static_cast<int>(i))));
   }
   nb::dict out;
   out["step"] = "end";
-  out["outputs"] = memories;
+  out["outputs"] = outputs;
+  out["offsets"] = offsets;
   return out;
 }
 
@@ -130,7 +145,7 @@ class PythonExecutor : public gpu::Executor {
       for (const gpu::Step& step : plan.steps) {
         steps.append(describe(step, {inputs, outputs, scratch, plan}));
       }
-      steps.append(end(outputs, {inputs, outputs, scratch, plan}));
+      steps.append(end({inputs, outputs, scratch, plan}));
       try {
         function_(steps);
       } catch (nb::python_error& e) {  // nothing may leave a stream's thread: the function keeps its own errors
@@ -172,6 +187,13 @@ void bind_gpu(nb::module_& m) {
   m.def(
       "kernel_source", [](const std::string& family) { return std::string(gpu::kernel_source(family)); }, "family"_a,
       "The flattened source of a GPU kernel family, in Metal Shading Language.");
+  m.def(
+      "gpu_kernels",
+      []() -> std::optional<std::string> {
+        gpu::Executor* executor = gpu::device_executor();
+        return executor ? std::optional(executor->description()) : std::nullopt;
+      },
+      "How the kernels of this machine's GPU are compiled; None where operations run on CPU streams only.");
   m.def("simulate", &simulate, "function"_a.none(),
         "For tests: hands the steps of every operation to the function, as a list of dicts, in place of running "
         "them. It must keep its errors. None ends it. Evaluate what was built before calling it.");

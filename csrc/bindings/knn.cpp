@@ -31,6 +31,18 @@ Raises:
     ValueError: shapes do not match, ``k`` < 1, an unknown metric, or the stream's device has no kernel.
     TypeError: an input is complex or float64.
 )");
+  const gpu::KnnLimits l;
+  m.def(
+      "set_knn_limits",
+      [](int64_t few_queries, int64_t few_products, int64_t threadgroups, int64_t slab_rows, int64_t tile_queries,
+         int64_t scratch, double product_error) {
+        ops::set_knn_limits({few_queries, few_products, threadgroups, slab_rows, tile_queries, scratch, product_error});
+      },
+      nb::kw_only(), "few_queries"_a = l.few_queries, "few_products"_a = l.few_products,
+      "threadgroups"_a = l.threadgroups, "slab_rows"_a = l.slab_rows, "tile_queries"_a = l.tile_queries,
+      "scratch"_a = l.scratch, "product_error"_a = l.product_error,
+      "For tests: how searches on a GPU are divided, so that small inputs reach every edge. Results do not depend on "
+      "it. Without arguments, as usual.");
 }
 
 }  // namespace metalfaiss

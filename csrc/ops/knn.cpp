@@ -4,12 +4,15 @@
 
 #include "cpu/knn.h"
 #include "cpu/parallel.h"
+#include "ops/gpu_operands.h"
 
 namespace metalfaiss::ops {
 
 namespace {
 
 constexpr const char* kName = "knn";
+
+gpu::KnnLimits g_limits;
 
 // Searches share a database where its batch dimensions are all 1: their queries are then one matrix.
 bool is_one_matrix(const mx::array& a) {
@@ -54,6 +57,9 @@ class Knn : public mx::Primitive {
   Knn(mx::Stream s, int64_t k, Metric metric) : Primitive(s), k_(k), metric_(metric) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+    if (runs_gpu_kernels(stream())) {
+      return eval_gpu(inputs, outputs);
+    }
     allocate(outputs[0]);
     allocate(outputs[1]);
     schedule(stream(), [q = inputs[0], b = inputs[1], distances = outputs[0], ids = outputs[1], k = k_,
@@ -81,7 +87,23 @@ class Knn : public mx::Primitive {
     });
   }
 
-  void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override { no_gpu_kernel(kName); }
+  void eval_gpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+    const mx::array &q = inputs[0], &b = inputs[1];
+    allocate(outputs[0]);
+    allocate(outputs[1]);
+    const mx::Shape& out = outputs[0].shape();
+    if (outputs[0].size() == 0) {
+      return;
+    }
+    gpu::Knn g{metal_type(b), out[out.size() - 2], b.shape(-2), b.shape(-1),           k_,
+               b.strides(-2), b.strides(-1),       {},          metric_ == Metric::l2, g_limits};
+    if (is_one_matrix(b)) {
+      g.nq *= batch_size(out);
+    } else {
+      g.batch = batch_of(q, b, out);
+    }
+    run(gpu::plan_knn(g), inputs, outputs, stream());
+  }
 
   // The ids are piecewise constant: their tangent is zero. They are searched again, since a jvp does not see the
   // outputs (under mx.compile the two searches become one).
@@ -170,9 +192,13 @@ class Knn : public mx::Primitive {
 
 }  // namespace
 
+void set_knn_limits(const gpu::KnnLimits& limits) {
+  g_limits = limits;
+}
+
 std::pair<mx::array, mx::array> knn(const mx::array& xq, const mx::array& xb, int64_t k, Metric metric,
                                     mx::StreamOrDevice s) {
-  mx::Stream stream = cpu_stream(kName, s);
+  mx::Stream stream = kernel_stream(kName, s);
   require_matrix(kName, "xq", xq);
   require_matrix(kName, "xb", xb);
   require(xq.shape(-1) == xb.shape(-1), kName, "xq and xb must have the same number of columns. Received ", xq.shape(),

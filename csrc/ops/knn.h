@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "gpu/plans/knn.h"
 #include "ops/common.h"
 #include "ops/metric.h"
 
@@ -11,5 +12,8 @@ namespace metalfaiss::ops {
 // Distances (..., nq, k), float32, and ids (..., nq, k), int64, for xq (..., nq, d) and xb (..., nb, d).
 std::pair<mx::array, mx::array> knn(const mx::array& xq, const mx::array& xb, int64_t k, Metric metric,
                                     mx::StreamOrDevice s = {});
+
+// For tests: how searches on a GPU are divided from now on. Results do not depend on it.
+void set_knn_limits(const gpu::KnnLimits& limits);
 
 }  // namespace metalfaiss::ops

@@ -1,7 +1,9 @@
 #include "ops/pairwise_distances.h"
 
 #include "cpu/pairwise_distances.h"
+#include "gpu/plans/pairwise_distances.h"
 #include "ops/gemm.h"
+#include "ops/gpu_operands.h"
 
 namespace metalfaiss::ops {
 
@@ -14,6 +16,9 @@ class PairwiseDistances : public mx::Primitive {
   PairwiseDistances(mx::Stream s, Metric metric) : Primitive(s), metric_(metric) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+    if (runs_gpu_kernels(stream())) {
+      return eval_gpu(inputs, outputs);
+    }
     mx::array& out = outputs[0];
     allocate(out);
     if (out.size() == 0) {
@@ -28,7 +33,19 @@ class PairwiseDistances : public mx::Primitive {
     });
   }
 
-  void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override { no_gpu_kernel(kOp); }
+  void eval_gpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+    const mx::array &q = inputs[0], &b = inputs[1];
+    mx::array& out = outputs[0];
+    allocate(out);
+    if (out.size() == 0) {
+      return;
+    }
+    gpu::PairwiseDistances g{
+        metal_type(q),        metal_type(b), q.shape(-2),   b.shape(-2),   q.shape(-1),
+        q.strides(-2),        q.strides(-1), b.strides(-2), b.strides(-1), batch_of(q, b, out.shape()),
+        metric_ == Metric::l2};
+    run(gpu::plan_pairwise_distances(g), inputs, outputs, stream());
+  }
 
   // d|q - b|^2 = 2 (q - b).(dq - db)
   std::vector<mx::array> jvp(const std::vector<mx::array>& primals, const std::vector<mx::array>& tangents,
@@ -116,7 +133,7 @@ class PairwiseDistances : public mx::Primitive {
 }  // namespace
 
 mx::array pairwise_distances(const mx::array& xq, const mx::array& xb, Metric metric, mx::StreamOrDevice s) {
-  mx::Stream stream = cpu_stream(kOp, s);
+  mx::Stream stream = kernel_stream(kOp, s);
   require_matrix(kOp, "xq", xq);
   require_matrix(kOp, "xb", xb);
   std::vector<mx::array> inputs{mx::astype(xq, floating_result_type(kOp, {xq}), stream),

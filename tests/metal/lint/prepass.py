@@ -6,14 +6,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
+
+from signatures import Kernel, Parameter, kernels, without_comments
 
 from .finding import Finding, Source
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "metal" / "tools"))
-from signatures import Kernel, Parameter, kernels, without_comments
+from .library import MACROS
 
 __all__ = ["for_clang", "signatures", "words"]
 
@@ -106,8 +104,9 @@ def words(source: Source) -> Iterator[Finding]:
         if bad is not None:
             yield source.finding(number, "ascii", f"the character {bad!a}: kernel sources pass through ASCII")
     yield from _includes(source)
+    yield from _macros(source)
     text = _blank(_DIRECTIVE, _blank(_ATTRIBUTE, without_comments(source.text)))
-    tokens = [(m.group(), text.count("\n", 0, m.start()) + 1) for m in _TOKEN.finditer(text)]
+    tokens = [(m.group(), n) for n, line in enumerate(text.split("\n"), 1) for m in _TOKEN.finditer(line)]
     neighbours = ["", *(word for word, _ in tokens), ""]
     for i, (word, number) in enumerate(tokens):
         for rule, message in _word(word, neighbours[i], neighbours[i + 2]):
@@ -129,6 +128,16 @@ def _includes(source: Source) -> Iterator[Finding]:
             )
     if not stdlib:
         yield source.finding(1, "include", "<metal_stdlib> is not included: MSL declares its functions and types there")
+
+
+def _macros(source: Source) -> Iterator[Finding]:
+    text = without_comments(source.text)
+    for match in re.finditer(r"^[ \t]*#[ \t]*(?:define|undef)[ \t]+(\w+)", text, re.MULTILINE):
+        name, line = match.group(1), text.count("\n", 0, match.start()) + 1
+        if name in MACROS:
+            yield source.finding(line, "library-macro", f"`{name}` is a macro of Apple's library, or of the compiler")
+        elif name in _ADDRESS_SPACES | _FUNCTIONS | _NAMED_TYPES | set(_NOT_MSL):
+            yield source.finding(line, "reserved-word", f"`{name}` is a word of MSL: it cannot be a macro")
 
 
 def _word(word: str, before: str, after: str) -> Iterator[tuple[str, str]]:

@@ -30,7 +30,8 @@ def multiply(step: dict[str, Any], memories: Mapping[str, Memory]) -> list[str]:
         return found
     a = _view(step["a"], m, k, a_stride, memories)
     b = _view(step["b"], b_rows, b_columns, b_stride, memories)
-    _view(step["out"], m, n, n, memories)[...] = a @ (b.T if step["b_transposed"] else b)
+    with np.errstate(all="ignore"):  # vectors may be infinite
+        _view(step["out"], m, n, n, memories)[...] = a @ (b.T if step["b_transposed"] else b)
     label, address, _, _ = step["out"]
     memory = memories[label]
     native.lib().sim_mark_written(memory.index, address - memory.base, 4 * m * n)
