@@ -48,7 +48,7 @@ WRONG: dict[str, tuple[str, int, Change, str]] = {
     ),
     "no threads": ("sums", 0, _set(threads=(0, 1, 1)), "threads.x is 0"),
     "many threads": ("sums", 0, _set(threads=(128, 16, 1)), "2048 threads in a threadgroup: at most 1024"),
-    "half a simdgroup": ("sums", 0, _set(threads=(48, 1, 1)), "48 threads.*multiple of 32"),
+    "half a simdgroup": ("sums", 0, _set(threads=(48, 1, 1)), "simd_sum is in a simdgroup of 16 lanes.*multiple of 32"),
     "no groups": ("sums", 0, _set(groups=(3, 0, 1)), "groups.y is 0"),
     "many groups": ("sums", 0, _set(groups=(2**31, 1, 1)), r"groups.x is 2147483648.*below 2\^31"),
     "positions beyond 32 bits": ("histogram", 1, _set(groups=(2**30, 1, 1)), "positions in it are 32-bit"),

@@ -47,6 +47,13 @@ _KERNEL_FLAGS = [
     "-mllvm",
     "-tsan-instrument-read-before-write=1",
     "-ftrivial-auto-var-init=pattern",
+    # Calls where threads meet are known by their address: nothing may copy them (nor merge them: see SIM_SHIM).
+    "-mllvm",
+    "-disable-tail-duplicate",
+    "-mllvm",
+    "-disable-early-taildup",
+    "-mllvm",
+    "-tail-dup-placement=0",
     # Endless loops and null pointers stay, and stacks that overflow fault.
     "-fno-finite-loops",
     "-fno-delete-null-pointer-checks",
