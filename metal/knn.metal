@@ -366,8 +366,8 @@ kernel void knn_finish(device const float* xq [[buffer(0)]], device const T* xb 
   threadgroup_barrier(mem_flags::mem_threadgroup);
   write_missing(distances, ids, out, atomic_load_explicit(&num_found, memory_order_relaxed), uint(p.k), thread_index);
   if (thread_index == 0u) {
-    bool proven =
-        dropped == NO_PAIR || excluded || (kth[0] != NO_SCORE && float_score_key(value_of_key(key_of(dropped))) > kth[0]);
+    bool proven = dropped == NO_PAIR || excluded ||
+                  (kth[0] != NO_SCORE && float_score_key(value_of_key(key_of(dropped))) > kth[0]);
     flags[query] = proven ? 0u : 1u;
   }
 }

@@ -30,7 +30,7 @@ float round_up(double x) {
 
 // The rows that are kept for a query, in view of the margin that proves results. 0 where there are too many.
 int64_t list_size(int64_t k) {
-  return k <= 16 ? 32 : k <= 96 ? 128 : k <= 448 ? 512 : k <= 1920 ? 2048 : 0;
+  return k <= 16 ? 32 : k <= 104 ? 128 : k <= 460 ? 512 : k <= 1920 ? 2048 : 0;
 }
 
 // Queries of a threadgroup of knn_direct: what threadgroup memory has room for.

@@ -1,0 +1,129 @@
+"""Faults planted in metal/knn.metal and what it includes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from metalfaiss import METRIC_L2
+
+from ..search_oracle import check, limits
+from . import WRONG_RESULT, Fault
+
+
+def _normal(*shape: int) -> Any:
+    return np.random.default_rng(7).standard_normal(shape).astype(np.float32)
+
+
+def one_query() -> None:
+    """Several slabs, full buffers, a last round with few rows."""
+    with limits(threadgroups=2):
+        check(_normal(1, 40), _normal(1301, 40), 5)
+
+
+def few_queries() -> None:
+    xq, xb = _normal(3, 9), _normal(1301, 9)
+    xb[-1] = xq[0]  # what is read behind the last row would be near as well
+    with limits(threadgroups=3):
+        check(xq, xb, 10)
+
+
+def products() -> None:
+    """Several chunks and segments."""
+    with limits(few_queries=1, few_products=1, scratch=100_000, threadgroups=4):
+        check(_normal(3, 33), _normal(2701, 33), 10)
+
+
+def products_of_few_rows() -> None:
+    with limits(few_queries=1, few_products=1):
+        check(_normal(3, 33), _normal(3, 33), 2)
+
+
+def padded() -> None:
+    check(_normal(2, 4), _normal(3, 4), 7)
+
+
+def equals() -> None:
+    """More equals than a list holds: searched again, over two slabs."""
+    xb = _normal(700, 5)
+    xb[50:650] = xb[50]
+    with limits(threadgroups=2):
+        check(xb[50:52], xb, 16, METRIC_L2, exact=True)
+
+
+def large_k() -> None:
+    with limits(threadgroups=2, slab_rows=64):
+        check(_normal(1, 3), _normal(2203, 3), 1930)
+
+
+def nearly_equal() -> None:
+    """More rows than a list holds whose distances differ by 1e-12 of themselves, the nearest row last."""
+    xb = np.ones((200, 2), np.float32)
+    xb[:, 1] = 2.0**-20 * np.arange(200, 0, -1)
+    check(np.zeros((1, 2), np.float32), xb, 16, METRIC_L2, exact=True)
+
+
+_BARRIER = "threadgroup_barrier(mem_flags::mem_threadgroup);"
+_OUT = r"\[(out of bounds|wild access)\].*"
+
+FAULTS = [
+    # The queues of several queries.
+    Fault("no_barrier_after_offers", "knn", f"  {_BARRIER}\n  bool full", "  bool full", few_queries, "race|barrier"),
+    Fault("no_barrier_before_offers", "knn", f"  q.round = 0u;\n  {_BARRIER}\n}}", "  q.round = 0u;\n}", few_queries,
+          r"\[race\]|unwritten"),
+    Fault("buffers_overflow", "knn", "if (place >= q.room - q.fresh)", "if (place >= q.room)", one_query, _OUT + "buffer"),
+    Fault("buffers_are_not_emptied", "knn", "atomic_store_explicit(q.filled + query, 0u, memory_order_relaxed);", "",
+          one_query, _OUT + "buffer|race"),
+    # knn_direct
+    Fault("rows_behind_the_last_are_offered", "knn", "row < end && is_number", "is_number", few_queries, "input 1|race"),
+    Fault("rows_behind_the_last_are_read", "knn", "min(r, last_row)", "r", one_query, _OUT + "input 1"),
+    Fault("queries_behind_the_last_are_read", "knn", "min(q, num_queries - 1u)", "q", few_queries, _OUT + "input 0"),
+    Fault("columns_behind_the_last_are_read", "knn", "for (int c = int(lane); c < p.d; c += 32) {\n        float query",
+          "for (int c = int(lane); c < p.d + 1; c += 32) {\n        float query", one_query, _OUT + "input"),
+    Fault("lists_of_slabs_in_one_place", "knn",
+          "lists[(query * long(p.slabs) + long(group.x)) * LIST + long(i % LIST)]",
+          "lists[query * long(p.slabs) * LIST + long(i % LIST)]", one_query, "race of threadgroups|unwritten"),
+    Fault("divergent_sums", "knn", "if (row < end) {\n      float score[32];",
+          "if (row + lane < end) {\n      float score[32];", one_query, r"\[(simd|shuffle)\]"),
+    # knn_finish
+    Fault("no_barrier_before_scores", "knn", f"    kth[0] = NO_SCORE;\n  }}\n  {_BARRIER}", "    kth[0] = NO_SCORE;\n  }",
+          few_queries, r"\[(race|unwritten)\]"),
+    Fault("no_barrier_before_ranks", "knn", f"excluded ? 1u : 0u) != 0u;\n  {_BARRIER}", "excluded ? 1u : 0u) != 0u;",
+          few_queries, r"\[race\].*best"),
+    Fault("ties_to_the_higher_id", "knn", "score == other_score && row < other_row",
+          "score == other_score && row > other_row", equals, WRONG_RESULT),
+    Fault("nearer_than_itself", "knn", "score == other_score && row < other_row", "score == other_score", few_queries,
+          "output"),
+    Fault("everything_is_proven", "knn", "dropped == NO_PAIR || excluded", "true || excluded", nearly_equal,
+          WRONG_RESULT),
+    Fault("a_missing_result_is_missed", "knn", "i = found + thread_index; i < k", "i = found + 1u + thread_index; i < k",
+          padded, "output [01].*nobody wrote|output"),
+    Fault("scores_in_single_floats", "knn", "  r.lo = (a - a_part) + (b - b_part);", "  r.lo = 0.0f;", nearly_equal,
+          WRONG_RESULT),
+    Fault("low_parts_are_lost", "knn", "long(int(lo * 562949953421312.0f))", "0l", nearly_equal, WRONG_RESULT),
+    # knn_exact, knn_exact_merge
+    Fault("fence_of_threadgroup_memory", "knn", "threadgroup_barrier(mem_flags::mem_device);", _BARRIER, equals,
+          r"\[race\].*scratch", 2),
+    Fault("exact_rows_behind_the_last", "knn", "if (row < end) {\n        ulong score", "{\n        ulong score", equals,
+          _OUT + "input 1"),
+    Fault("exact_lists_overflow", "knn", "n > uint(p.capacity) - EXACT_ROWS * SIMDGROUPS", "n > uint(p.capacity)",
+          equals, _OUT + "scratch|race of threadgroups"),
+    Fault("exact_lists_keep_garbage", "knn", "    list.scores[i] = NO_SCORE;\n", "", large_k, "unwritten"),
+    Fault("only_the_first_list", "knn", "for (int slab = 1; slab < p.slabs; slab++)", "for (int slab = 1; slab < 1; slab++)",
+          large_k, WRONG_RESULT),
+    # Products
+    Fault("scores_behind_the_last", "knn", "if (row < end) {\n        float product", "if (row <= end) {\n        float product",
+          products, _OUT + "scratch|unwritten"),
+    Fault("half_of_the_products", "knn", "- 2.0f * product", "- product", products, WRONG_RESULT),
+    Fault("lists_begin_with_every_chunk", "knn", "best[i] = p.fresh != 0 ? NO_PAIR", "best[i] = true ? NO_PAIR", products,
+          WRONG_RESULT),
+    Fault("lists_never_begin", "knn", "best[i] = p.fresh != 0 ? NO_PAIR", "best[i] = false ? NO_PAIR", products,
+          "unwritten"),
+    Fault("center_of_columns_behind", "knn", "float x = column < long(p.d) ? float(", "float x = true ? float(",
+          products_of_few_rows,
+          _OUT + "input 1"),
+    Fault("rows_behind_are_prepared", "knn", "  if (row >= long(p.rows)) {\n    return;\n  }\n", "", products, _OUT),
+    Fault("norms_by_every_lane", "knn", "  if (lane == 0u) {\n    norms[row]", "  {\n    norms[row + long(lane)]", products,
+          "race|out of bounds"),
+]  # fmt: skip
