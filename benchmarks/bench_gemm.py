@@ -61,7 +61,6 @@ def run(bench: Benchmark, op: str, a_np: Array, a: mx.array, k: int, alone: bool
 
 def main() -> None:
     bench = Benchmark("gemm", __doc__)
-    mx.set_default_device(mx.cpu)
     rng = np.random.default_rng(0)
     a_np, a = np.zeros((0, 0), dtype=np.float32), mx.zeros((0, 0))
     for m, n, k in [*shapes(bench), (512, 256, 32)]:

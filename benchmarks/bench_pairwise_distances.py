@@ -49,7 +49,6 @@ def largest_error(distances: Callable[..., object], q: np.ndarray, b: np.ndarray
 
 
 def main() -> None:
-    mx.set_default_device(mx.cpu)
     bench = Benchmark("pairwise_distances", __doc__)
     rng = np.random.default_rng(0)
     compiled = mx.compile(expanded)

@@ -19,7 +19,6 @@ except ImportError:
 
 
 def main() -> None:
-    mx.set_default_device(mx.cpu)
     bench = Benchmark("select_k", __doc__)
     rng = np.random.default_rng(0)
     long = rng.random((1000, 100_000), dtype=np.float32)

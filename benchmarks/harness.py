@@ -41,8 +41,10 @@ RESULTS = Path(__file__).parent / "results"
 SETTLE = 0.2  # seconds: OpenBLAS's threads spin on after a product, on the next contender's cores
 
 
-def chip() -> str:
-    """The processor's name, with what tells two of the same name apart."""
+def chip(device: mx.Device) -> str:
+    """The name of the GPU, or of the processor."""
+    if device == mx.gpu:
+        return str(mx.device_info(device).get("device_name", "unnamed GPU"))
     if platform.system() == "Darwin":
         command = ["sysctl", "-n", "machdep.cpu.brand_string"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -79,16 +81,18 @@ def evaluate(result: object) -> None:
     mx.eval([r for r in results if isinstance(r, mx.array)])
 
 
-def matmul_rate() -> float:
-    """float32 multiply-adds of a large NumPy product, counted as two operations, per second."""
-    a = np.random.default_rng(0).standard_normal((2048, 2048), dtype=np.float32)
+def matmul_rate(device: mx.Device) -> float:
+    """Operations per second of a large float32 product, two a multiply-add: by NumPy, or on the GPU by MLX."""
+    a_np = np.random.default_rng(0).standard_normal((2048, 2048), dtype=np.float32)
+    a = mx.array(a_np) if device == mx.gpu else a_np
     return 2 * 2048**3 / min(seconds(lambda: a @ a) for _ in range(7))
 
 
-def read_bandwidth() -> float:
+def read_bandwidth(device: mx.Device) -> float:
     """Bytes per second that all threads together read from memory: a matrix of 256 MB times a vector."""
-    a, v = np.ones((2**14, 2**12), dtype=np.float32), np.ones(2**12, dtype=np.float32)
-    return a.nbytes / min(seconds(lambda: a @ v) for _ in range(7))
+    a_np, v_np = np.ones((2**14, 2**12), dtype=np.float32), np.ones(2**12, dtype=np.float32)
+    a, v = (mx.array(a_np), mx.array(v_np)) if device == mx.gpu else (a_np, v_np)
+    return a_np.nbytes / min(seconds(lambda: a @ v) for _ in range(7))
 
 
 @dataclass
@@ -107,12 +111,15 @@ class Benchmark:
         parser.add_argument("--quick", action="store_true", help="fewer and smaller cases")
         parser.add_argument("--rounds", type=int, default=7, help="how often the contenders take turns (default 7)")
         parser.add_argument("--only", default="", help="run the cases whose name contains this")
+        parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="where MLX runs (default cpu)")
         parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON and the plot go")
         self.args = parser.parse_args()
-        self.stem = stem
+        self.device = mx.Device(mx.gpu if self.args.device == "gpu" else mx.cpu)
+        mx.set_default_device(self.device)
+        self.stem = stem if self.device == mx.cpu else f"{stem}_gpu"
         self.cases: list[Case] = []
         self.console = Console(width=140)
-        self.rate, self.bandwidth = matmul_rate(), read_bandwidth()
+        self.rate, self.bandwidth = matmul_rate(self.device), read_bandwidth(self.device)
 
     def pick(self, *, full: Sequence[T], quick: Sequence[T]) -> Sequence[T]:
         return quick if self.args.quick else full
@@ -181,7 +188,7 @@ class Benchmark:
         record = {
             "benchmark": self.stem,
             "date": date.today().isoformat(),
-            "chip": chip(),
+            "chip": chip(self.device),
             "threads": _core.num_threads(),
             "simd_level": _core.simd_level(),
             "versions": versions() | {"metalfaiss": metalfaiss.__version__},
@@ -194,10 +201,14 @@ class Benchmark:
         path.write_text(json.dumps(record, indent=1) + "\n")
         self.console.print(f"stored {path} and {self._plot(path.with_suffix('.png'))}")
 
+    def _machine(self) -> str:
+        of_cpu = f", {_core.num_threads()} threads, {_core.simd_level()}" if self.device == mx.cpu else ""
+        return chip(self.device) + of_cpu
+
     def _table(self) -> Table:
         peers = list(dict.fromkeys(peer for case in self.cases for peer in case.ratios))
         table = Table(
-            title=f"{self.stem} on {chip()}, {_core.num_threads()} threads, {_core.simd_level()}: "
+            title=f"{self.stem} on {self._machine()}: "
             f"{self.rate / 1e9:.0f} GFLOP/s in a matrix product, {self.bandwidth / 1e9:.1f} GB/s read"
         )
         table.add_column("work")
@@ -230,7 +241,7 @@ class Benchmark:
         ax.axvline(1, color="black", linewidth=0.8)
         ax.invert_yaxis()
         ax.set_xlabel("times faster (log scale)")
-        ax.set_title(f"{self.stem}: {chip()}, {_core.num_threads()} threads, {_core.simd_level()}", fontsize=9)
+        ax.set_title(f"{self.stem}: {self._machine()}", fontsize=9)
         ax.legend(fontsize=7)
         fig.tight_layout()
         fig.savefig(path, dpi=110)

@@ -9,7 +9,16 @@ import pytest
 import metalfaiss  # noqa: F401  (checks the extension before anything else)
 from metalfaiss import _core
 
-mx.set_default_device(mx.cpu)  # where the kernels are; on a Mac the default is the GPU
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", choices=["cpu", "gpu"], default="cpu", help="MLX's default device (default: cpu)")
+    parser.addoption(
+        "--kernels", choices=["simulator", "cuda"], default="simulator", help="what runs the GPU kernels in tests/metal"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    mx.set_default_device(mx.gpu if config.getoption("--device") == "gpu" else mx.cpu)
 
 
 @pytest.fixture(params=_core.simd_levels())

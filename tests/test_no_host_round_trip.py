@@ -22,8 +22,7 @@ SOURCES = sorted(Path(str(metalfaiss.__file__)).parent.rglob("*.py"))
 
 # Where NumPy meets MLX: the only functions that may convert or evaluate. A module without functions may everywhere.
 EDGES = {
-    "_host.py": {"vectors", "ids", "empty", "finish", "to_numpy", "output"},
-    "_edge.py": {"to_mlx", "to_numpy"},
+    "_host.py": {"to_mlx", "vectors", "ids", "empty", "finish", "to_numpy", "output"},
     "selection.py": {"select_k"},
 }
 METHODS = {"item", "tolist", "numpy", "__array__"}

@@ -21,14 +21,6 @@ SHAPES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _on_the_cpu() -> Iterator[None]:
-    before = mx.default_device()
-    mx.set_default_device(mx.cpu)
-    yield
-    mx.set_default_device(before)
-
-
 @pytest.fixture
 def threads() -> Iterator[Callable[[int], None]]:
     before = _core.num_threads()

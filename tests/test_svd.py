@@ -477,10 +477,10 @@ def test_values_out_of_range(settings: dict[str, object], message: str) -> None:
 def test_wrong_arrays() -> None:
     with pytest.raises(ValueError, match=r"\[topk_svd\] A must have at least 2 dimensions. Received shape \(3,\)."):
         topk_svd(mx.ones(3), 1)
-    with pytest.raises(TypeError, match=r"\[topk_svd\] A must be an array. Received <class 'numpy.ndarray'>."):
+    with pytest.raises(TypeError, match=r"\[topk_svd\] A must be an mlx.core.array. Received ndarray."):
         topk_svd(np.ones((3, 3)), 1)
     with pytest.raises(
-        TypeError, match=r"\[topk_svd\] A must be float32, float16 or bfloat16. Received mlx.core.complex64."
+        TypeError, match=r"\[topk_svd\] Arrays must be float32, float16 or bfloat16. Received mlx.core.complex64."
     ):
         topk_svd(mx.ones((3, 3), dtype=mx.complex64), 1)
 

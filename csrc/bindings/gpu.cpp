@@ -1,10 +1,12 @@
 // The kernels and launches as Python sees them: what a plan asks for, and tests that run it elsewhere than on a GPU.
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <tuple>
 
 #include "bindings/bindings.h"
@@ -172,6 +174,13 @@ void bind_gpu(nb::module_& m) {
   m.def(
       "kernel_source", [](const std::string& family) { return std::string(gpu::kernel_source(family)); }, "family"_a,
       "The flattened source of a GPU kernel family, in Metal Shading Language.");
+  m.def(
+      "gpu_kernels",
+      []() -> std::optional<std::string> {
+        gpu::Executor* executor = gpu::device_executor();
+        return executor ? std::optional(executor->description()) : std::nullopt;
+      },
+      "How the kernels of this machine's GPU are compiled; None where operations run on CPU streams only.");
   m.def("simulate", &simulate, "function"_a.none(),
         "For tests: hands the steps of every operation to the function, as a list of dicts, in place of running "
         "them. It must keep its errors. None ends it. Evaluate what was built before calling it.");

@@ -83,49 +83,64 @@ void multiply_rows(const Matrix& a, const Matrix& b, const Output& out) {
 
 // ------------------------------------ a b, columns of a contiguous: x^T b, x = a^T
 
+// Rows [p, p + m) of b as the tiles read them: in place, or a copy in this thread's scratch.
+Right right_operand(const Matrix& b, int64_t p, int64_t m) {
+  Matrix rows = block_of(b, p, m, 0, b.cols);
+  if (b.cols >= kGroupedColumns) {
+    return copy_groups(rows, scratch_floats(Scratch::packed_b, groups_size(m, b.cols)));
+  }
+  if (has_float_rows(b)) {
+    return {static_cast<const float*>(rows.data), rows.row_stride};
+  }
+  float* copy = scratch_floats(Scratch::packed_b, m * b.cols);
+  copy_rows(rows, copy, b.cols);
+  return {copy, b.cols};
+}
+
 // The sums of rows [p0, p1) and of the columns of x, all of them.
 void at_b_rows(const Matrix& x, const Matrix& b, int64_t p0, int64_t p1, float* z) {
   int64_t k = b.cols;
   // With few columns of b memory is the limit, and a block small enough to be fetched in order pays.
-  int64_t depth = k < 64 ? at_most(at_least(kBlockFloats / x.cols, 32), kDepth) : kDepth;
+  int64_t depth = k < kGroupedColumns ? at_most(at_least(kBlockFloats / x.cols, 32), kDepth) : kDepth / 2;
   int64_t width = at_least(kBlockFloats / kDepth / kColumns * kColumns, kColumns);
   for (int64_t p = p0; p < p1; p += depth) {
     int64_t m = at_most(depth, p1 - p);
-    Matrix rows = block_of(b, p, m, 0, k);
-    const float* right = static_cast<const float*>(rows.data);
-    int64_t ldb = rows.row_stride;
-    if (!has_float_rows(b)) {
-      float* copy = scratch_floats(Scratch::packed_b, m * k);
-      copy_rows(rows, copy, k);
-      right = copy;
-      ldb = k;
-    }
+    Right right = right_operand(b, p, m);
     if (has_float_rows(x)) {
       Matrix block = block_of(x, p, m, 0, x.cols);
       float* panel = scratch_floats(Scratch::packed_a, m * kColumns);
-      block_at_b(static_cast<const float*>(block.data), block.row_stride, m, x.cols, right, ldb, k, z, p > p0, panel);
+      block_at_b(static_cast<const float*>(block.data), block.row_stride, m, x.cols, right, k, z, p > p0, panel);
       continue;
     }
     for (int64_t i = 0; i < x.cols; i += width) {
       int64_t cols = at_most(width, x.cols - i);
       float* copy = scratch_floats(Scratch::packed_a, m * round_up(cols, kColumns));
       copy_column_panels(block_of(x, p, m, i, cols), copy);
-      block_at_b_packed(copy, m, cols, right, ldb, k, z + i * k, p > p0);
+      block_at_b_packed(copy, m, cols, right, k, z + i * k, p > p0);
     }
   }
 }
 
-void multiply_transposed(const Matrix& x, const Matrix& b, const Output& out) {
+// x^T b, or b^T x where that is wanted `turned`: the wider of the two goes through memory once and is never copied.
+void multiply_transposed(const Matrix& x, const Matrix& b, const Output& out, bool turned = false) {
+  if (!turned && x.cols < b.cols) {
+    return multiply_transposed(b, x, out, true);
+  }
   int64_t m = x.rows, n = x.cols, k = b.cols;
   int64_t tasks = at_most(ceil_div(2 * m * n * k, kTaskFlops), at_least(kParts, ceil_div(n * k, 1 << 16)));
   int64_t size = sums_size(n, k);
   int64_t most_parts = at_most(at_least(1, kPartialFloats / size), kParts);
-  Pieces depth(m, at_most(at_most(tasks, most_parts), m / (2 * kDepth)), kDepth);
+  Pieces depth(m, at_most(at_most(tasks, most_parts), ceil_div(m, kDepth)), kDepth / 2);
   // Few rows are divided by columns, too: their blocks are then strips, which memory likes less.
   Pieces cols(n, depth.count < 4 ? at_most(ceil_div(tasks, depth.count), n / (4 * kColumns)) : 1, kColumns);
   float* partial = depth.count > 1 ? scratch_floats(Scratch::partial, depth.count * size) : nullptr;
   auto finish = [&](const float* z, int64_t i) {
-    store_sums(z, at_most(kColumns, n - i), k, out.type, out.at(i, 0), out.ld);
+    int64_t cols = at_most(kColumns, n - i);
+    if (turned) {
+      store_turned_sums(z, cols, k, out.type, out.at(0, i), out.ld);
+    } else {
+      store_sums(z, cols, k, out.type, out.at(i, 0), out.ld);
+    }
   };
   parallel_for(depth.count * cols.count, [&](int64_t task) {
     int64_t part = task / cols.count, i0 = cols.begin(task % cols.count), i1 = cols.end(task % cols.count);

@@ -14,8 +14,9 @@ void z_rows(const Matrix& a, const float* panels, int64_t k, int64_t i0, int64_t
   int64_t n = a.cols;
   int64_t block = at_most(at_least(2 * kBlockFloats / n / 12 * 12, kFewestRows), kDepth);
   bool in_place = has_float_rows(a);
-  float* av = scratch_floats(Scratch::tile, block * (k + kColumns));
+  float* av = scratch_floats(Scratch::tile, block * (k + kColumns) + groups_size(block, k));
   float* panel = av + block * k;
+  float* groups = panel + block * kColumns;
   for (int64_t i = i0; i < i1; i += block) {
     int64_t m = at_most(block, i1 - i);
     Matrix rows = block_of(a, i, m, 0, n);
@@ -30,7 +31,11 @@ void z_rows(const Matrix& a, const float* panels, int64_t k, int64_t i0, int64_t
     for (int64_t p = 0; p < n; p += kDepth) {
       block_av(from + p, lda, m, at_most(kDepth, n - p), panels, n, p, k, av, k, p > 0, in_place);
     }
-    block_at_b(from, lda, m, n, av, k, k, z, i > i0, panel);
+    Right right{av, k};
+    if (k >= kGroupedColumns) {
+      right = copy_groups({av, Float::f32, m, k, k, 1}, groups);
+    }
+    block_at_b(from, lda, m, n, right, k, z, i > i0, panel);
   }
 }
 

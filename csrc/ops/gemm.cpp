@@ -1,6 +1,7 @@
 #include "ops/gemm.h"
 
 #include "cpu/gemm.h"
+#include "gpu/plans/gemm.h"
 
 namespace metalfaiss::ops {
 
@@ -10,6 +11,10 @@ enum class Product { av, at_b, z };
 
 const char* op_name(Product p) {
   return p == Product::av ? "gemm_av" : p == Product::at_b ? "gemm_at_b" : "z_step";
+}
+
+gpu::GemmOp gpu_op(Product p) {
+  return p == Product::av ? gpu::GemmOp::av : p == Product::at_b ? gpu::GemmOp::at_b : gpu::GemmOp::z_step;
 }
 
 // For every matrix of a result of shape `out`: how far behind the first matrix of `a` its own one lies, in bytes.
@@ -31,6 +36,17 @@ std::vector<int64_t> batch_offsets(const mx::array& a, const mx::Shape& out) {
   return offsets;
 }
 
+// How a plan sees an input: matrices that broadcast to those of a result of shape `out`.
+gpu::GemmOperand operand(const mx::array& a, const mx::Shape& out) {
+  // From the start of its buffer, which every allocator aligns.
+  gpu::GemmOperand x{a.shape(-2), a.shape(-1), a.strides(-2), a.strides(-1), {}, a.offset() % 16 == 0};
+  for (int from_end = static_cast<int>(out.size()); from_end > 2; from_end--) {
+    bool has = from_end <= static_cast<int>(a.ndim()) && a.shape(-from_end) != 1;
+    x.batch_strides.push_back(has ? a.strides(-from_end) : 0);
+  }
+  return x;
+}
+
 mx::array product(Product p, const mx::array& a, const mx::array& b, mx::StreamOrDevice s);
 
 // All three products: they differ in the contracted dimension and the kernel, and their derivatives are each other.
@@ -39,6 +55,9 @@ class Gemm : public mx::Primitive {
   Gemm(mx::Stream s, Product p) : Primitive(s), product_(p) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+    if (runs_gpu_kernels(stream())) {
+      return eval_gpu(inputs, outputs);
+    }
     mx::array& out = outputs[0];
     allocate(out);
     schedule(stream(), [a = inputs[0], b = inputs[1], out = out, p = product_]() mutable {
@@ -64,7 +83,20 @@ class Gemm : public mx::Primitive {
     });
   }
 
-  void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override { no_gpu_kernel(name()); }
+  void eval_gpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+    mx::array& out = outputs[0];
+    allocate(out);
+    if (out.size() == 0) {
+      return;
+    }
+    const mx::Shape& shape = out.shape();
+    gpu::GemmProblem problem{gpu_op(product_),
+                             float_type(out),
+                             operand(inputs[0], shape),
+                             operand(inputs[1], shape),
+                             {shape.begin(), shape.end() - 2}};
+    run(gpu::plan_gemm(problem), inputs, outputs, stream());
+  }
 
   std::vector<mx::array> jvp(const std::vector<mx::array>& primals, const std::vector<mx::array>& tangents,
                              const std::vector<int>& argnums) override {
@@ -134,7 +166,7 @@ class Gemm : public mx::Primitive {
 mx::array product(Product p, const mx::array& a, const mx::array& b, mx::StreamOrDevice s) {
   const char* op = op_name(p);
   const char* b_name = p == Product::at_b ? "B" : "V";
-  mx::Stream stream = cpu_stream(op, s);
+  mx::Stream stream = kernel_stream(op, s);
   require_matrix(op, "A", a);
   require_matrix(op, b_name, b);
   int contracted = p == Product::at_b ? a.shape(-2) : a.shape(-1);

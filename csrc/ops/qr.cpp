@@ -4,6 +4,7 @@
 
 #include "cpu/parallel.h"
 #include "cpu/qr.h"
+#include "gpu/plans/qr.h"
 #include "mlx/linalg.h"
 #include "ops/gemm.h"
 
@@ -43,12 +44,30 @@ class Qr : public mx::Primitive {
   explicit Qr(mx::Stream s) : Primitive(s) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+    if (runs_gpu_kernels(stream())) {
+      return eval_gpu(inputs, outputs);
+    }
     allocate(outputs[0]);
     allocate(outputs[1]);
     schedule(stream(), [a = inputs[0], q = outputs[0], r = outputs[1]]() mutable { factor_all(a, q, r); });
   }
 
-  void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override { no_gpu_kernel(name()); }
+  void eval_gpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+    const mx::array& a = inputs[0];
+    allocate(outputs[0]);
+    allocate(outputs[1]);
+    if (a.size() == 0) {
+      return;
+    }
+    const auto dims = static_cast<int64_t>(a.ndim()) - 2;
+    run(gpu::plan_qr({a.shape(-2),
+                      a.shape(-1),
+                      a.strides(-2),
+                      a.strides(-1),
+                      {a.shape().begin(), a.shape().begin() + dims},
+                      {a.strides().begin(), a.strides().begin() + dims}}),
+        inputs, outputs, stream());
+  }
 
   std::vector<mx::array> jvp(const std::vector<mx::array>& primals, const std::vector<mx::array>& tangents,
                              const std::vector<int>& argnums) override;
@@ -73,6 +92,27 @@ class Qr : public mx::Primitive {
   bool is_equivalent(const Primitive&) const override { return true; }
 
  private:
+  // Of an upper triangle, column blocks of double the size at a time. mx::linalg has no GPU version.
+  mx::array inverse_of(const mx::array& r) {
+    const mx::Stream s = stream();
+    if (!runs_gpu_kernels(s)) {
+      return mx::linalg::tri_inv(r, true, s);
+    }
+    const int n = r.shape(-1);
+    const mx::array zero(0.0f), one(1), index = mx::arange(n, s);
+    auto select = [&](const mx::array& where, const mx::array& x) { return mx::where(where, x, zero, s); };
+    mx::array row = mx::expand_dims(index, 1, s), column = mx::expand_dims(index, 0, s);
+    mx::array inverse = select(mx::equal(row, column, s), mx::reciprocal(r, s));
+    for (int size = 1; size < n; size *= 2) {
+      mx::array shift(size);
+      mx::array block = mx::floor_divide(row, shift, s), right = mx::floor_divide(column, shift, s);
+      mx::array above =
+          mx::logical_and(mx::equal(mx::bitwise_or(block, one, s), right, s), mx::less(block, right, s), s);
+      inverse = mx::subtract(inverse, ab(ab(inverse, select(above, r)), inverse), s);
+    }
+    return inverse;
+  }
+
   mx::array transpose(const mx::array& x) { return mx::swapaxes(x, -1, -2, stream()); }
   mx::array columns(const mx::array& x, int begin, int end) {
     mx::Shape from(x.ndim(), 0), to = x.shape();
@@ -91,7 +131,7 @@ std::vector<mx::array> Qr::jvp(const std::vector<mx::array>& primals, const std:
   const mx::array &a = primals[0], &da = tangents[0];
   const int m = a.shape(-2), n = a.shape(-1), k = std::min(m, n);
   auto [q, r] = qr(a, s);
-  mx::array inverse = mx::linalg::tri_inv(columns(r, 0, k), true, s);
+  mx::array inverse = inverse_of(columns(r, 0, k));
   mx::array da_inverse = ab(columns(da, 0, k), inverse);
   mx::array projected = atb(q, da_inverse);
   mx::array lower = mx::tril(projected, -1, s);
@@ -120,7 +160,7 @@ std::vector<mx::array> Qr::vjp(const std::vector<mx::array>& primals, const std:
   mx::array r1 = columns(r, 0, k);
   mx::array mm = mx::subtract(ab(r1, transpose(columns(gr, 0, k))), atb(gq, q), s);
   mx::array symmetric = mx::add(mx::tril(mm, 0, s), transpose(mx::tril(mm, -1, s)), s);
-  mx::array inverse = mx::linalg::tri_inv(r1, true, s);
+  mx::array inverse = inverse_of(r1);
   mx::array ga = ab(mx::add(gq, ab(q, symmetric), s), transpose(inverse));
   if (m < n) {
     ga = mx::concatenate({ga, ab(q, columns(gr, k, n))}, -1, s);
@@ -131,10 +171,13 @@ std::vector<mx::array> Qr::vjp(const std::vector<mx::array>& primals, const std:
 }  // namespace
 
 std::pair<mx::array, mx::array> qr(const mx::array& a, mx::StreamOrDevice s) {
-  mx::Stream stream = cpu_stream("qr", s);
+  mx::Stream stream = kernel_stream("qr", s);
   require_matrix("qr", "A", a);
   mx::Dtype type = floating_result_type("qr", {a});
   std::vector<mx::array> inputs{mx::astype(a, mx::float32, stream)};
+  if (runs_gpu_kernels(stream) && a.ndim() > gpu::kMaxQrBatchDims + 2) {
+    inputs[0] = mx::contiguous(inputs[0], false, stream);  // whose batch dimensions are one
+  }
   auto primitive = std::make_shared<Qr>(stream);
   auto out = mx::array::make_arrays(primitive->output_shapes(inputs), {mx::float32, mx::float32}, primitive, inputs);
   return {mx::astype(out[0], type, stream), mx::astype(out[1], type, stream)};

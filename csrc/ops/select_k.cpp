@@ -51,7 +51,7 @@ class SelectK : public mx::Primitive {
                                          .strides = {x.strides().begin(), x.strides().end()},
                                          .element_bytes = static_cast<int>(x.itemsize()),
                                          .half = x.dtype() == mx::float16,
-                                         .offset = x.offset() / static_cast<int64_t>(x.itemsize()),
+                                         .misaligned = x.offset() & 15,
                                          .k = k_,
                                          .largest = largest_});
     run(plan, inputs, outputs, stream());

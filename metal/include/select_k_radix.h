@@ -75,13 +75,12 @@ kernel void select_k_radix_count(device const T* x [[buffer(0)]], device const u
   }
 }
 
-// Where the rank falls among the counts of bins: one thread finds its bin there and calls what follows.
+// Where a rank falls among the counts of bins: in those of one thread.
 struct Rank {
   uint bin, before;
   bool found;
 };
 
-// Bins thread_index * 2048 / threads and those behind it belong to this thread.
 inline Rank find_rank(thread const uint* counts, uint per_thread, uint before, uint rank, uint first_bin) {
   Rank r;
   r.found = false;
@@ -120,6 +119,7 @@ kernel void select_k_radix_choose(device uint* histograms [[buffer(0)]], device 
       sum += counts[b];
     }
     uint known = states[2 * row], rank = states[2 * row + 1];
+    threadgroup_barrier(mem_flags::mem_device);  // all have read before one writes
     Scan scan = scan_threads(sum, sums, lane, simd, p.threads);
     Rank r = find_rank(counts, BINS_PER_THREAD, scan.before, rank, thread_index * BINS_PER_THREAD);
     if (r.found) {

@@ -1,6 +1,6 @@
 """The edge between NumPy and MLX: what goes in as NumPy comes out as NumPy, what goes in as MLX comes out lazily.
 
-Every host conversion and every forced evaluation of the index classes is in this module.
+Every host conversion and every forced evaluation of the package is in this module.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from typing import Any, TypeAlias
 
 import mlx.core as mx
 import numpy as np
+from numpy.typing import ArrayLike as NumpyLike
 from numpy.typing import NDArray
 
 from metalfaiss import _core
-from metalfaiss._edge import Stream, require_int
 
 __all__ = [
     "Array",
+    "ArrayLike",
     "Stream",
     "check_output",
     "empty",
@@ -24,13 +25,28 @@ __all__ = [
     "integer",
     "output",
     "own",
+    "require_int",
+    "to_mlx",
     "to_numpy",
     "vectors",
 ]
 
 Array: TypeAlias = mx.array | NDArray[Any]
+ArrayLike: TypeAlias = mx.array | NumpyLike
+Stream: TypeAlias = mx.Stream | mx.Device | None
 
 _LARGEST = 2**31 - 1  # of a dimension in MLX
+
+
+def require_int(op: str, name: str, value: object) -> int:
+    """``value`` as an int; booleans, which Python counts as integers, are refused.
+
+    Raises:
+        TypeError: it is not an integer.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"[{op}] {name} must be an int. Received {value!r} of type {type(value).__name__}.")
+    return int(value)
 
 
 def integer(op: str, name: str, value: object, at_least: int, at_most: int = _LARGEST) -> int:
@@ -46,6 +62,21 @@ def integer(op: str, name: str, value: object, at_least: int, at_most: int = _LA
     if number > at_most:
         raise ValueError(f"[{op}] {name} must be at most {at_most}. Received {number}.")
     return number
+
+
+def to_mlx(op: str, name: str, x: ArrayLike) -> mx.array:
+    """The array itself, or a copy of what NumPy makes of ``x``; float64 becomes float32, as in ``mx.array``.
+
+    Raises:
+        TypeError: ``x`` does not hold numbers.
+    """
+    if isinstance(x, mx.array):
+        return x
+    a = np.asarray(x)
+    if a.dtype.kind not in "biuf":
+        raise TypeError(f"[{op}] {name} must be an array of real numbers. Received {type(x).__name__} of {a.dtype}.")
+    dtype = np.dtype(np.float32) if a.dtype.kind == "f" and a.dtype.itemsize > 4 else a.dtype.newbyteorder("=")
+    return mx.array(np.asarray(a, dtype=dtype, order="C"))  # mx.array refuses negative strides
 
 
 def vectors(op: str, x: Array, d: int) -> mx.array:

@@ -47,7 +47,7 @@ def config() -> dict[str, dict[str, Any]]:
         },
         "kernels": {
             "cpu": f"ahead of time by {_core.compiler()}, for {', '.join(built)}; the level is chosen at run time",
-            "gpu": "none: operations run on CPU streams (stream=mx.cpu)",
+            "gpu": _core.gpu_kernels() or "none: operations run on CPU streams (stream=mx.cpu)",
         },
     }
 

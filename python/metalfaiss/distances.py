@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metalfaiss import _core
-from metalfaiss._edge import Stream, require_int, to_mlx, to_numpy
+from metalfaiss._host import Stream, require_int, to_mlx, to_numpy
 from metalfaiss.metrics import METRIC_L2
 
 __all__ = ["knn"]
@@ -83,4 +83,5 @@ def knn(
     distances, ids = _core.knn(to_mlx(op, "xq", xq), to_mlx(op, "xb", xb), k, metric, stream=stream)
     if isinstance(xq, mx.array) or isinstance(xb, mx.array):
         return distances, ids
-    return to_numpy(distances), to_numpy(ids)
+    distances_np, ids_np = to_numpy(distances, ids)
+    return distances_np, ids_np

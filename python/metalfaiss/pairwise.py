@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metalfaiss import _core
-from metalfaiss._edge import ArrayLike, Stream, require_int, to_mlx, to_numpy
+from metalfaiss._host import ArrayLike, Stream, require_int, to_mlx, to_numpy
 from metalfaiss.metrics import METRIC_L2
 
 __all__ = ["pairwise_distances"]
@@ -51,4 +51,4 @@ def pairwise_distances(xq: ArrayLike, xb: ArrayLike, metric: int = METRIC_L2, *,
     op = "pairwise_distances"
     metric = max(-(2**31), min(require_int(op, "metric", metric), 2**31 - 1))
     out = _core.pairwise_distances(to_mlx(op, "xq", xq), to_mlx(op, "xb", xb), metric, stream)
-    return out if isinstance(xq, mx.array) or isinstance(xb, mx.array) else to_numpy(out)
+    return out if isinstance(xq, mx.array) or isinstance(xb, mx.array) else to_numpy(out)[0]

@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy.typing as npt
 
 from metalfaiss import _core
-from metalfaiss._edge import ArrayLike, Stream, require_int, to_mlx, to_numpy
+from metalfaiss._host import ArrayLike, Stream, require_int, to_mlx, to_numpy
 
 __all__ = ["select_k"]
 
@@ -53,4 +53,5 @@ def select_k(x: ArrayLike, k: int, *, largest: bool = False, stream: Stream = No
     if isinstance(x, mx.array):
         return values, indices
     mx.eval(values, indices)
-    return to_numpy(values), to_numpy(indices)
+    values_np, indices_np = to_numpy(values, indices)
+    return values_np, indices_np

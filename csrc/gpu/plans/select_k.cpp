@@ -10,7 +10,6 @@ namespace select_k {
 
 namespace {
 
-constexpr int64_t kVectorBytes = 16;
 constexpr int64_t kSimdK = 128;     // 4 pairs a lane
 constexpr int64_t kSimdRows = 8;    // simdgroups of a threadgroup
 constexpr int64_t kPerThread = 16;  // values between two barriers
@@ -43,7 +42,7 @@ void plan_simd(Plan& plan, const SelectKArgs& args, const SelectKSizes& sizes) {
   p.threads = 32 * kSimdRows;
   Launch l = launch("select_k_simd", 8 * args.element_bytes, p.groups, p.threads,
                     {read(input(0)), write(output(0)), write(output(1)), bytes_of(p)});
-  l.constants.push_back({"LIST", args.k <= 32 ? "1" : "4"});
+  l.constants.push_back({"LIST", std::to_string(args.k <= 32 ? 1 : 4)});
   plan.steps.push_back(l);
 }
 
@@ -125,7 +124,7 @@ SelectKParams rows_of(const SelectKArgs& args) {
   p.batch_dims = static_cast<int32_t>(shape.size());
   std::copy(shape.begin(), shape.end(), p.batch_shape);
   std::copy(strides.begin(), strides.end(), p.batch_strides);
-  p.misaligned = static_cast<uint32_t>(args.offset & (kVectorBytes / args.element_bytes - 1));
+  p.misaligned = static_cast<uint32_t>(args.misaligned / args.element_bytes);
   p.k = static_cast<uint32_t>(args.k);
   p.flip = args.largest ? 0x80000000u : 0;
   p.infinity = args.element_bytes == 2 && args.half ? 0x7c000000u : 0x7f800000u;
@@ -178,7 +177,7 @@ void select_k_step(Plan& plan, const SelectKStep& step, int64_t max_groups) {
   p.row_stride = step.row_stride;
   p.groups = std::min(step.rows, max_groups);
   p.first_index = static_cast<uint32_t>(step.first_index);
-  p.misaligned = static_cast<uint32_t>(step.misaligned & 3);
+  p.misaligned = static_cast<uint32_t>(step.misaligned / 4);
   p.k = static_cast<uint32_t>(step.k);
   p.flip = step.largest ? 0x80000000u : 0;
   p.first = step.first;

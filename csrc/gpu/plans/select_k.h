@@ -14,7 +14,7 @@ struct SelectKSizes {
   int64_t segment = 16384;        // a row is split into segments of at least this many values...
   int64_t segment_per_k = 64;     // ...and this many times k: the pairs of all segments are an eighth of x at most
   int64_t wanted_groups = 1024;   // rows are split until there are so many threadgroups
-  int64_t fan_in = 65536;         // pairs that a threadgroup merges at most, unless two lists have more
+  int64_t fan_in = 16384;         // pairs that a threadgroup merges at most, unless two lists have more
   int64_t filter_per_k = 16;      // beyond queue_k, rows of this many times k values are read once, by segments
   int64_t radix_segment = 32768;  // values whose histogram a threadgroup makes
   int64_t sort_tile = 2048;       // pairs sorted in threadgroup memory: a power of two, 2048 at most
@@ -25,7 +25,7 @@ struct SelectKArgs {
   std::vector<int64_t> shape, strides;  // of x, strides in elements
   int element_bytes;                    // 4 or 2
   bool half;                            // of 2 bytes: float16, otherwise bfloat16
-  int64_t offset;                       // of x's first element behind its allocation, in elements
+  int64_t misaligned;                   // bytes by which x begins behind a multiple of 16
   int64_t k;
   bool largest;
 };
@@ -41,7 +41,7 @@ struct SelectKStep {
   Memory matrix;            // (rows, cols)
   int64_t rows, cols;       // rows > 0, cols > 0
   int64_t row_stride;       // in elements
-  int64_t misaligned = 0;   // elements by which the matrix begins behind a multiple of 16 bytes
+  int64_t misaligned = 0;   // bytes by which the matrix begins behind a multiple of 16
   int64_t first_index = 0;  // of column 0: first_index + cols <= 2^32 - 1
   Memory state;             // rows * k * 8 bytes
   int64_t k;                // <= kSelectKStepMax

@@ -36,13 +36,13 @@ def pure_mlx_qr(A: mx.array, *, stream: StreamOrDevice = None) -> tuple[mx.array
 
     Source: Golub, Van Loan: Matrix Computations, 4th edition, algorithms 5.1.1 and 5.2.1.
     """
-    dtype = _checked_dtype("pure_mlx_qr", A)
+    dtype = checked_dtype("pure_mlx_qr", A)
     with mx.stream(mx.default_device() if stream is None else stream):
         q, r = _householder(A.astype(mx.float32))
         return q.astype(dtype), r.astype(dtype)
 
 
-def _checked_dtype(op: str, A: mx.array) -> mx.Dtype:
+def checked_dtype(op: str, A: mx.array) -> mx.Dtype:
     """The dtype of the result."""
     if not isinstance(A, mx.array):
         raise TypeError(f"[{op}] A must be an mlx.core.array. Received {type(A).__name__}.")
@@ -129,7 +129,7 @@ def orthonormal_rows(A: mx.array, *, native: bool = True, stream: StreamOrDevice
         ValueError: ``A`` has fewer than 2 dimensions, or ``native`` has no kernel for the stream's device.
         TypeError: ``A`` is complex or float64.
     """
-    _checked_dtype("orthonormal_rows", A)
+    checked_dtype("orthonormal_rows", A)
     q = orthonormal_columns(mx.swapaxes(A, -1, -2, stream=stream), native=native, stream=stream)
     return mx.swapaxes(q, -1, -2, stream=stream)
 
@@ -151,7 +151,7 @@ def complete_basis(Q: mx.array, *, native: bool = True, stream: StreamOrDevice =
             stream's device.
         TypeError: ``Q`` is complex or float64.
     """
-    _checked_dtype("complete_basis", Q)
+    checked_dtype("complete_basis", Q)
     *batch, m, k = Q.shape
     if k > m:
         raise ValueError(f"[complete_basis] Q must have at most as many columns as rows. Received shape {Q.shape}.")

@@ -11,6 +11,7 @@ import mlx.core as mx
 
 from metalfaiss.faissmlx._operations import Operations, StreamOrDevice, on, operations, transposed
 from metalfaiss.faissmlx.compiled import compiled as compiled_form
+from metalfaiss.faissmlx.qr import checked_dtype
 from metalfaiss.faissmlx.svd_derivatives import attach_derivatives
 
 __all__ = ["svd_step", "svd_step_c", "topk_svd"]
@@ -92,11 +93,10 @@ def topk_svd(
         RuntimeError: at evaluation, from MLX, where A holds NaN or infinity.
     """
     oversample = max(16, k) if oversample is None else oversample
-    _check(A, k, iters, oversample, band_size, streams)
+    dtype = _check(A, k, iters, oversample, band_size, streams)
     m, n = A.shape[-2:]
     bands = _bands(min(k + oversample, m, n), band_size, streams)
     with on(stream):
-        dtype = A.dtype if mx.issubdtype(A.dtype, mx.floating) else mx.float32
         tall = A.astype(mx.float32) if m >= n else transposed(A.astype(mx.float32))
         start = mx.random.normal((min(m, n), sum(bands)), key=mx.random.key(0) if key is None else key)
         factorise = compiled_form(_factorise) if compiled else _factorise
@@ -173,13 +173,9 @@ def _check(
     oversample: int,
     band_size: int | None,
     streams: Sequence[StreamOrDevice] | None,
-) -> None:
-    if not isinstance(A, mx.array):
-        raise TypeError(f"[topk_svd] A must be an array. Received {type(A)}.")
-    if A.ndim < 2:
-        raise ValueError(f"[topk_svd] A must have at least 2 dimensions. Received shape {A.shape}.")
-    if A.dtype in (mx.complex64, mx.float64):
-        raise TypeError(f"[topk_svd] A must be float32, float16 or bfloat16. Received {A.dtype}.")
+) -> mx.Dtype:
+    """The dtype of the result."""
+    dtype = checked_dtype("topk_svd", A)
     if not 1 <= k <= min(A.shape[-2:]):
         raise ValueError(f"[topk_svd] k must be from 1 to min(m, n) = {min(A.shape[-2:])}. Received {k}.")
     if iters < 1:
@@ -190,3 +186,4 @@ def _check(
         raise ValueError(f"[topk_svd] band_size must be at least 1. Received {band_size}.")
     if streams is not None and len(streams) < 1:
         raise ValueError("[topk_svd] streams must name at least one stream. Received none.")
+    return dtype

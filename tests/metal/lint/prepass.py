@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .finding import Finding, Source
+from .library import MACROS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "metal" / "tools"))
 from signatures import Kernel, Parameter, kernels, without_comments
@@ -106,6 +107,7 @@ def words(source: Source) -> Iterator[Finding]:
         if bad is not None:
             yield source.finding(number, "ascii", f"the character {bad!a}: kernel sources pass through ASCII")
     yield from _includes(source)
+    yield from _macros(source)
     text = _blank(_DIRECTIVE, _blank(_ATTRIBUTE, without_comments(source.text)))
     tokens = [(m.group(), text.count("\n", 0, m.start()) + 1) for m in _TOKEN.finditer(text)]
     neighbours = ["", *(word for word, _ in tokens), ""]
@@ -129,6 +131,16 @@ def _includes(source: Source) -> Iterator[Finding]:
             )
     if not stdlib:
         yield source.finding(1, "include", "<metal_stdlib> is not included: MSL declares its functions and types there")
+
+
+def _macros(source: Source) -> Iterator[Finding]:
+    text = without_comments(source.text)
+    for match in re.finditer(r"^[ \t]*#[ \t]*(?:define|undef)[ \t]+(\w+)", text, re.MULTILINE):
+        name, line = match.group(1), text.count("\n", 0, match.start()) + 1
+        if name in MACROS:
+            yield source.finding(line, "library-macro", f"`{name}` is a macro of Apple's library, or of the compiler")
+        elif name in _ADDRESS_SPACES | _FUNCTIONS | _NAMED_TYPES | set(_NOT_MSL):
+            yield source.finding(line, "reserved-word", f"`{name}` is a word of MSL: it cannot be a macro")
 
 
 def _word(word: str, before: str, after: str) -> Iterator[tuple[str, str]]:

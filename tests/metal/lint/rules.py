@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from .library import NAMES
 from .tree import Node, Tree, desugared, is_vector, plain, sizes_of, spelled
 
-__all__ = ["RULES", "probes"]
+__all__ = ["RULES", "in_threadgroup_memory", "probes"]
 
 Rule = Callable[[Tree, str], Iterator[tuple[int, str]]]
 
@@ -82,6 +83,16 @@ def implicit_bfloat(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
                 yield node.line, f"`{plain(computed.get('qualType', ''))}` becomes bfloat implicitly: {required}"
 
 
+def library_name(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
+    """A name of the file's own scope that namespace metal has too."""
+    for node in tree.root.children:
+        if node.name in NAMES:
+            yield (
+                node.line,
+                f"`{node.name}` is a name of Apple's library too: under `using namespace metal` it is ambiguous",
+            )
+
+
 def recursion(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
     calls: dict[str, dict[str, int]] = {}
     for function in _functions(tree):
@@ -148,6 +159,11 @@ def threadgroup_memory(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
                 line,
                 f"{function.name} declares {total} bytes of threadgroup memory: a threadgroup has {_THREADGROUP_BYTES}",
             )
+
+
+def in_threadgroup_memory(tree: Tree) -> set[str]:
+    """The variables in threadgroup memory: another thread may have written them."""
+    return {n.name for n in tree.walk() if n.kind == "VarDecl" and re.search(r"__local\b[^*&]*$", spelled(n))}
 
 
 def params_layout(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
@@ -303,6 +319,7 @@ def _is_constant(node: Node, known: set[str]) -> bool:
 RULES: dict[str, Rule] = {
     "address-space": address_space,
     "implicit-bfloat": implicit_bfloat,
+    "library-name": library_name,
     "recursion": recursion,
     "kernel-call": kernel_call,
     "plain-struct": plain_struct,

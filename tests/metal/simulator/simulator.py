@@ -192,7 +192,8 @@ def _add_memories(steps: list[dict[str, Any]]) -> dict[str, Memory]:
             if label not in memories:
                 kind = label.split()[0]
                 original = base if kind == "input" and size > 0 else None
-                index = lib.sim_add_memory(_KINDS[kind], original, size, base % 128)
+                # MLX on the CPU keeps 8 bytes in front of what it allocates; GPU allocators align the buffer itself.
+                index = lib.sim_add_memory(_KINDS[kind], original, size, (base - 8) % 128)
                 if index < 0:
                     raise ValueError(f"{label} has {size} bytes: the simulator has no room for them")
                 memories[label] = Memory(label, index, base, lib.sim_address(index), size)

@@ -4,7 +4,7 @@ using namespace metal;
 #define ROWS 4
 #define COLUMNS 2
 
-inline void rotate(thread float (&a)[ROWS][COLUMNS], thread const float* scale) {
+inline void scale_rows(thread float (&a)[ROWS][COLUMNS], thread const float* scale) {
   for (int r = 0; r < ROWS; r++) {
     for (int c = 0; c < COLUMNS; c++) {
       a[r][c] *= scale[r];
@@ -23,6 +23,6 @@ kernel void register_arrays(device float* x [[buffer(0)]], uint i [[thread_posit
   float a[ROWS][COLUMNS] = {};
   float scale[ROWS] = {1.0f, 2.0f};
   a[0][1] = x[i];
-  rotate(a, scale);
+  scale_rows(a, scale);
   x[i] = total(&a[0][0], ROWS * COLUMNS) + total(a[1], COLUMNS);
 }

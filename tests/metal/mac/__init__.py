@@ -1,0 +1,1 @@
+"""The extension built for macOS on Apple silicon, anywhere."""

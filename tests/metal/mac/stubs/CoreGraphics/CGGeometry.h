@@ -1,0 +1,6 @@
+// What metal-cpp needs of Apple's header, which the cross build does not have.
+#pragma once
+typedef double CGFloat;
+typedef struct CGSize {
+  CGFloat width, height;
+} CGSize;
