@@ -83,7 +83,14 @@ def test_strides(simulator: Simulator, rng: Rng) -> None:
         check(view, view)
 
 
-BATCHES = [((3,), ()), ((), (2, 3)), ((2, 1), (3,)), ((2, 1), (1, 3)), ((2, 3), (2, 3)), ((2, 1, 2, 1, 2), (2, 1, 2, 1))]
+BATCHES = [
+    ((3,), ()),
+    ((), (2, 3)),
+    ((2, 1), (3,)),
+    ((2, 1), (1, 3)),
+    ((2, 3), (2, 3)),
+    ((2, 1, 2, 1, 2), (2, 1, 2, 1)),
+]
 
 
 @pytest.mark.parametrize("batches", BATCHES, ids=str)

@@ -9,7 +9,7 @@ namespace metalfaiss::gpu {
 
 namespace {
 
-// Of metal/knn.metal.
+// Of metal/knn.metal and metal/knn_exact.metal.
 constexpr int64_t kThreads = 256;
 constexpr int64_t kSimdgroups = 8;
 constexpr int64_t kCentreColumns = 64;
@@ -131,8 +131,9 @@ class Planner {
 
   void launch(std::string kernel, std::vector<Constant> constants, std::vector<Argument> arguments, Size groups,
               int64_t threads = kThreads) {
+    const char* family = kernel.starts_with("knn_exact") || kernel == "knn_trivial" ? "knn_exact" : "knn";
     plan_.steps.push_back(
-        Launch{"knn", std::move(kernel), std::move(constants), std::move(arguments), groups, {threads, 1, 1}});
+        Launch{family, std::move(kernel), std::move(constants), std::move(arguments), groups, {threads, 1, 1}});
   }
 
   Plan trivial() {

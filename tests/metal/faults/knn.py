@@ -1,4 +1,4 @@
-"""Faults planted in metal/knn.metal and what it includes."""
+"""Faults planted in metal/knn.metal and metal/knn_exact.metal, and what they include."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ FAULTS = [
           few_queries, r"\[(race|unwritten)\]"),
     Fault("no_barrier_before_ranks", "knn", f"excluded ? 1u : 0u) != 0u;\n  {_BARRIER}", "excluded ? 1u : 0u) != 0u;",
           few_queries, r"\[race\].*best"),
-    Fault("ties_to_the_higher_id", "knn", "score == other_score && row < other_row",
+    Fault("ties_to_the_higher_id", "knn_exact", "score == other_score && row < other_row",
           "score == other_score && row > other_row", equals, WRONG_RESULT),
     Fault("nearer_than_itself", "knn", "score == other_score && row < other_row", "score == other_score", few_queries,
           "output"),
@@ -99,18 +99,18 @@ FAULTS = [
           WRONG_RESULT),
     Fault("a_missing_result_is_missed", "knn", "i = found + thread_index; i < k", "i = found + 1u + thread_index; i < k",
           padded, "output [01].*nobody wrote|output"),
-    Fault("scores_in_single_floats", "knn", "  r.lo = (a - a_part) + (b - b_part);", "  r.lo = 0.0f;", nearly_equal,
+    Fault("scores_in_single_floats", "knn_exact", "  r.lo = (a - a_part) + (b - b_part);", "  r.lo = 0.0f;", nearly_equal,
           WRONG_RESULT),
-    Fault("low_parts_are_lost", "knn", "long(int(lo * 562949953421312.0f))", "0l", nearly_equal, WRONG_RESULT),
+    Fault("low_parts_are_lost", "knn_exact", "long(int(lo * 562949953421312.0f))", "0l", nearly_equal, WRONG_RESULT),
     # knn_exact, knn_exact_merge
-    Fault("fence_of_threadgroup_memory", "knn", "threadgroup_barrier(mem_flags::mem_device);", _BARRIER, equals,
+    Fault("fence_of_threadgroup_memory", "knn_exact", "threadgroup_barrier(mem_flags::mem_device);", _BARRIER, equals,
           r"\[race\].*scratch", 2),
-    Fault("exact_rows_behind_the_last", "knn", "if (row < end) {\n        ulong score", "{\n        ulong score", equals,
+    Fault("exact_rows_behind_the_last", "knn_exact", "if (row < end) {\n        ulong score", "{\n        ulong score", equals,
           _OUT + "input 1"),
-    Fault("exact_lists_overflow", "knn", "n > uint(p.capacity) - EXACT_ROWS * SIMDGROUPS", "n > uint(p.capacity)",
+    Fault("exact_lists_overflow", "knn_exact", "n > uint(p.capacity) - EXACT_ROWS * SIMDGROUPS", "n > uint(p.capacity)",
           equals, _OUT + "scratch|race of threadgroups"),
-    Fault("exact_lists_keep_garbage", "knn", "    list.scores[i] = NO_SCORE;\n", "", large_k, "unwritten"),
-    Fault("only_the_first_list", "knn", "for (int slab = 1; slab < p.slabs; slab++)", "for (int slab = 1; slab < 1; slab++)",
+    Fault("exact_lists_keep_garbage", "knn_exact", "    list.scores[i] = NO_SCORE;\n", "", large_k, "unwritten"),
+    Fault("only_the_first_list", "knn_exact", "for (int slab = 1; slab < p.slabs; slab++)", "for (int slab = 1; slab < 1; slab++)",
           large_k, WRONG_RESULT),
     # Products
     Fault("scores_behind_the_last", "knn", "if (row < end) {\n        float product", "if (row <= end) {\n        float product",
