@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -67,63 +68,156 @@ def nearly_equal() -> None:
 _BARRIER = "threadgroup_barrier(mem_flags::mem_threadgroup);"
 _OUT = r"\[(out of bounds|wild access)\].*"
 
+
+def _knn(name: str, old: str, new: str, case: Callable[[], None], expected: str) -> Fault:
+    return Fault(name, "knn", old, new, case, expected)
+
+
+def _exact(name: str, old: str, new: str, case: Callable[[], None], expected: str, count: int = 1) -> Fault:
+    return Fault(name, "knn_exact", old, new, case, expected, count)
+
+
 FAULTS = [
     # The queues of several queries.
-    Fault("no_barrier_after_offers", "knn", f"  {_BARRIER}\n  bool full", "  bool full", few_queries, "race|barrier"),
-    Fault("no_barrier_before_offers", "knn", f"  q.round = 0u;\n  {_BARRIER}\n}}", "  q.round = 0u;\n}", few_queries,
-          r"\[race\]|unwritten"),
-    Fault("buffers_overflow", "knn", "if (place >= q.room - q.fresh)", "if (place >= q.room)", one_query, _OUT + "buffer"),
-    Fault("buffers_are_not_emptied", "knn", "atomic_store_explicit(q.filled + query, 0u, memory_order_relaxed);", "",
-          one_query, _OUT + "buffer|race"),
+    _knn("no_barrier_after_offers", f"  {_BARRIER}\n  bool full", "  bool full", few_queries, "race|barrier"),
+    _knn(
+        "no_barrier_before_offers",
+        f"  q.round = 0u;\n  {_BARRIER}\n}}",
+        "  q.round = 0u;\n}",
+        few_queries,
+        r"\[race\]|unwritten",
+    ),
+    _knn("buffers_overflow", "if (place >= q.room - q.fresh)", "if (place >= q.room)", one_query, _OUT + "buffer"),
+    _knn(
+        "buffers_are_not_emptied",
+        "atomic_store_explicit(q.filled + query, 0u, memory_order_relaxed);",
+        "",
+        one_query,
+        _OUT + "buffer|race",
+    ),
     # knn_direct
-    Fault("rows_behind_the_last_are_offered", "knn", "row < end && is_number", "is_number", few_queries, "input 1|race"),
-    Fault("rows_behind_the_last_are_read", "knn", "min(r, last_row)", "r", one_query, _OUT + "input 1"),
-    Fault("queries_behind_the_last_are_read", "knn", "min(q, num_queries - 1u)", "q", few_queries, _OUT + "input 0"),
-    Fault("columns_behind_the_last_are_read", "knn", "for (int c = int(lane); c < p.d; c += 32) {\n        float query",
-          "for (int c = int(lane); c < p.d + 1; c += 32) {\n        float query", one_query, _OUT + "input"),
-    Fault("lists_of_slabs_in_one_place", "knn",
-          "lists[(query * long(p.slabs) + long(group.x)) * LIST + long(i % LIST)]",
-          "lists[query * long(p.slabs) * LIST + long(i % LIST)]", one_query, "race of threadgroups|unwritten"),
-    Fault("divergent_sums", "knn", "if (row < end) {\n      float score[32];",
-          "if (row + lane < end) {\n      float score[32];", one_query, r"\[(simd|shuffle)\]"),
+    _knn("rows_behind_the_last_are_offered", "row < end && is_number", "is_number", few_queries, "input 1|race"),
+    _knn("rows_behind_the_last_are_read", "min(r, last_row)", "r", one_query, _OUT + "input 1"),
+    _knn("queries_behind_the_last_are_read", "min(q, num_queries - 1u)", "q", few_queries, _OUT + "input 0"),
+    _knn(
+        "columns_behind_the_last_are_read",
+        "for (int c = int(lane); c < p.d; c += 32) {\n        float query",
+        "for (int c = int(lane); c < p.d + 1; c += 32) {\n        float query",
+        one_query,
+        _OUT + "input",
+    ),
+    _knn(
+        "lists_of_slabs_in_one_place",
+        "lists[(query * long(p.slabs) + long(group.x)) * LIST + long(i % LIST)]",
+        "lists[query * long(p.slabs) * LIST + long(i % LIST)]",
+        one_query,
+        "race of threadgroups|unwritten",
+    ),
+    _knn(
+        "divergent_sums",
+        "if (row < end) {\n      float score[32];",
+        "if (row + lane < end) {\n      float score[32];",
+        one_query,
+        r"\[(simd|shuffle)\]",
+    ),
     # knn_finish
-    Fault("no_barrier_before_scores", "knn", f"    kth[0] = NO_SCORE;\n  }}\n  {_BARRIER}", "    kth[0] = NO_SCORE;\n  }",
-          few_queries, r"\[(race|unwritten)\]"),
-    Fault("no_barrier_before_ranks", "knn", f"excluded ? 1u : 0u) != 0u;\n  {_BARRIER}", "excluded ? 1u : 0u) != 0u;",
-          few_queries, r"\[race\].*best"),
-    Fault("ties_to_the_higher_id", "knn_exact", "score == other_score && row < other_row",
-          "score == other_score && row > other_row", equals, WRONG_RESULT),
-    Fault("nearer_than_itself", "knn", "score == other_score && row < other_row", "score == other_score", few_queries,
-          "output"),
-    Fault("everything_is_proven", "knn", "dropped == NO_PAIR || excluded", "true || excluded", nearly_equal,
-          WRONG_RESULT),
-    Fault("a_missing_result_is_missed", "knn", "i = found + thread_index; i < k", "i = found + 1u + thread_index; i < k",
-          padded, "output [01].*nobody wrote|output"),
-    Fault("scores_in_single_floats", "knn_exact", "  r.lo = (a - a_part) + (b - b_part);", "  r.lo = 0.0f;", nearly_equal,
-          WRONG_RESULT),
-    Fault("low_parts_are_lost", "knn_exact", "long(int(lo * 562949953421312.0f))", "0l", nearly_equal, WRONG_RESULT),
+    _knn(
+        "no_barrier_before_scores",
+        f"    kth[0] = NO_SCORE;\n  }}\n  {_BARRIER}",
+        "    kth[0] = NO_SCORE;\n  }",
+        few_queries,
+        r"\[(race|unwritten)\]",
+    ),
+    _knn(
+        "no_barrier_before_ranks",
+        f"excluded ? 1u : 0u) != 0u;\n  {_BARRIER}",
+        "excluded ? 1u : 0u) != 0u;",
+        few_queries,
+        r"\[race\].*best",
+    ),
+    _exact(
+        "ties_to_the_higher_id",
+        "score == other_score && row < other_row",
+        "score == other_score && row > other_row",
+        equals,
+        WRONG_RESULT,
+    ),
+    _knn(
+        "nearer_than_itself", "score == other_score && row < other_row", "score == other_score", few_queries, "output"
+    ),
+    _knn("everything_is_proven", "dropped == NO_PAIR || excluded", "true || excluded", nearly_equal, WRONG_RESULT),
+    _knn(
+        "a_missing_result_is_missed",
+        "i = found + thread_index; i < k",
+        "i = found + 1u + thread_index; i < k",
+        padded,
+        "output [01].*nobody wrote|output",
+    ),
+    _exact(
+        "scores_in_single_floats", "  r.lo = (a - a_part) + (b - b_part);", "  r.lo = 0.0f;", nearly_equal, WRONG_RESULT
+    ),
+    _exact("low_parts_are_lost", "long(int(lo * 562949953421312.0f))", "0l", nearly_equal, WRONG_RESULT),
     # knn_exact, knn_exact_merge
-    Fault("fence_of_threadgroup_memory", "knn_exact", "threadgroup_barrier(mem_flags::mem_device);", _BARRIER, equals,
-          r"\[race\].*scratch", 2),
-    Fault("exact_rows_behind_the_last", "knn_exact", "if (row < end) {\n        ulong score", "{\n        ulong score", equals,
-          _OUT + "input 1"),
-    Fault("exact_lists_overflow", "knn_exact", "n > uint(p.capacity) - EXACT_ROWS * SIMDGROUPS", "n > uint(p.capacity)",
-          equals, _OUT + "scratch|race of threadgroups"),
-    Fault("exact_lists_keep_garbage", "knn_exact", "    list.scores[i] = NO_SCORE;\n", "", large_k, "unwritten"),
-    Fault("only_the_first_list", "knn_exact", "for (int slab = 1; slab < p.slabs; slab++)", "for (int slab = 1; slab < 1; slab++)",
-          large_k, WRONG_RESULT),
+    _exact(
+        "fence_of_threadgroup_memory",
+        "threadgroup_barrier(mem_flags::mem_device);",
+        _BARRIER,
+        equals,
+        r"\[race\].*scratch",
+        2,
+    ),
+    _exact(
+        "exact_rows_behind_the_last",
+        "if (row < end) {\n        ulong score",
+        "{\n        ulong score",
+        equals,
+        _OUT + "input 1",
+    ),
+    _exact(
+        "exact_lists_overflow",
+        "n > uint(p.capacity) - EXACT_ROWS * SIMDGROUPS",
+        "n > uint(p.capacity)",
+        equals,
+        _OUT + "scratch|race of threadgroups",
+    ),
+    _exact("exact_lists_keep_garbage", "    list.scores[i] = NO_SCORE;\n", "", large_k, "unwritten"),
+    _exact(
+        "only_the_first_list",
+        "for (int slab = 1; slab < p.slabs; slab++)",
+        "for (int slab = 1; slab < 1; slab++)",
+        large_k,
+        WRONG_RESULT,
+    ),
     # Products
-    Fault("scores_behind_the_last", "knn", "if (row < end) {\n        float product", "if (row <= end) {\n        float product",
-          products, _OUT + "scratch|unwritten"),
-    Fault("half_of_the_products", "knn", "- 2.0f * product", "- product", products, WRONG_RESULT),
-    Fault("lists_begin_with_every_chunk", "knn", "best[i] = p.fresh != 0 ? NO_PAIR", "best[i] = true ? NO_PAIR", products,
-          WRONG_RESULT),
-    Fault("lists_never_begin", "knn", "best[i] = p.fresh != 0 ? NO_PAIR", "best[i] = false ? NO_PAIR", products,
-          "unwritten"),
-    Fault("center_of_columns_behind", "knn", "float x = column < long(p.d) ? float(", "float x = true ? float(",
-          products_of_few_rows,
-          _OUT + "input 1"),
-    Fault("rows_behind_are_prepared", "knn", "  if (row >= long(p.rows)) {\n    return;\n  }\n", "", products, _OUT),
-    Fault("norms_by_every_lane", "knn", "  if (lane == 0u) {\n    norms[row]", "  {\n    norms[row + long(lane)]", products,
-          "race|out of bounds"),
-]  # fmt: skip
+    _knn(
+        "scores_behind_the_last",
+        "if (row < end) {\n        float product",
+        "if (row <= end) {\n        float product",
+        products,
+        _OUT + "scratch|unwritten",
+    ),
+    _knn("half_of_the_products", "- 2.0f * product", "- product", products, WRONG_RESULT),
+    _knn(
+        "lists_begin_with_every_chunk",
+        "best[i] = p.fresh != 0 ? NO_PAIR",
+        "best[i] = true ? NO_PAIR",
+        products,
+        WRONG_RESULT,
+    ),
+    _knn("lists_never_begin", "best[i] = p.fresh != 0 ? NO_PAIR", "best[i] = false ? NO_PAIR", products, "unwritten"),
+    _knn(
+        "center_of_columns_behind",
+        "float x = column < long(p.d) ? float(",
+        "float x = true ? float(",
+        products_of_few_rows,
+        _OUT + "input 1",
+    ),
+    _knn("rows_behind_are_prepared", "  if (row >= long(p.rows)) {\n    return;\n  }\n", "", products, _OUT),
+    _knn(
+        "norms_by_every_lane",
+        "  if (lane == 0u) {\n    norms[row]",
+        "  {\n    norms[row + long(lane)]",
+        products,
+        "race|out of bounds",
+    ),
+]
