@@ -6,16 +6,20 @@
 // bounds n k, by 16384 with 8 simdgroups and 32768 with 16. Each slab's sum is written once, and gemm_sum (gemm.metal)
 // adds them. Larger n k: the plan makes A V and A^T Y with gemm.metal, so that A is read twice.
 //
-//   CHUNK x Z_K   simdgroups   n up to     threadgroup memory   accumulators a lane   for
-//     128 x 8         8          2048            25 KB             4 a chunk, <= 64     k <= 8
-//      64 x 32        8 or 16    512 or 1024     23 KB             8 or 4, <= 64        k <= 32
-//      32 x 64        8 or 16    256 or 512      22 KB             8 or 4, <= 64        k <= 64
+//   CHUNK x Z_K   simdgroups   n up to        threadgroup memory   for
+//     128 x 8       8 or 16    2048 or 4096        23 KB           k <= 8
+//      64 x 32      8 or 16     512 or 1024        18 KB           k <= 32
+//      32 x 64      8 or 16     256 or 512         13 KB           k <= 64
+//      32 x 128     16          256                21 KB           k <= 128
+//
+// Registers: CHUNK Z_K CHUNKS / (32 simdgroups), at most 64, of a lane hold the sum; about 30 more. 512 such threads
+// fill the registers of a core of an M1 (208 KB, as far as is known).
 //
 // Bytes moved: A once from memory. Its panel of 32 n elements is read again by the same threadgroup before the next one
 // (all but the last chunk: not at all for n <= CHUNK), from a cache if it holds 128 n bytes a threadgroup; V once a
 // panel, that is k / 32 of A's bytes, from a cache. Sums: 8 slabs n k bytes written and read; the plan keeps them to a
-// quarter of A, or 32 slabs. With k = 32 in float32 that is 32 operations a byte: the memory's limit on an M3 Max (35).
-// Where k >= 64, arithmetic takes longer than two passes over A there, and one pass would gain nothing.
+// quarter of A, or 32 slabs. An output costs 4 m / k bytes in float32. On an M3 Max (400 GB/s, 14 TFLOP/s) one pass of
+// k = 32 takes as long in memory as in arithmetic; where k >= 64, arithmetic takes longer than two passes would.
 #include <metal_simdgroup_matrix>
 #include <metal_stdlib>
 using namespace metal;
@@ -57,8 +61,8 @@ using namespace metal;
 #define BLOCKS_K (Z_K / 8 / SIMDS_K)
 #define Y_ROWS (PANEL / 8)  // simdgroups over the rows of Y; the others divide its columns
 #define Y_BLOCKS ((Z_K / 8 + SIMDS / Y_ROWS - 1) / (SIMDS / Y_ROWS))
-#if BLOCKS_K > 4 || Y_BLOCKS > 4
-#error "multiply_blocks takes four blocks in a row"
+#if BLOCKS_K > 4 || Y_BLOCKS > 4 || PANEL > CHUNK
+#error "multiply_blocks takes four blocks in a row, and Y must fit where a chunk of V was"
 #endif
 
 [[max_total_threads_per_threadgroup(THREADS)]] kernel void z_step(
@@ -66,11 +70,10 @@ using namespace metal;
     constant GemmParams& p [[buffer(3)]], uint3 group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]], uint simd_index [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 a_tile[PANEL * STRIDE_C / 4];
-  threadgroup float4 v_tile[CHUNK * STRIDE_K / 4];
-  threadgroup float4 y_tile[PANEL * STRIDE_K / 4];
+  threadgroup float4 v_tile[CHUNK * STRIDE_K / 4];  // then Y, and at the end the sum
   threadgroup float* at = (threadgroup float*)a_tile;
   threadgroup float* vt = (threadgroup float*)v_tile;
-  threadgroup float* yt = (threadgroup float*)y_tile;
+  threadgroup float* yt = vt;
   int chunks = int((p.rows + CHUNK - 1) / CHUNK);
   long begin = group.x * p.slab, end = min(long(begin + p.slab), long(p.contraction));
   device const T* a_matrix = a + batch_offset(p.a_batch, p, group.z);
@@ -97,6 +100,7 @@ using namespace metal;
         multiply_blocks(y, 1, Y_BLOCKS, at + y_row * STRIDE_C, STRIDE_C, false, vt + y_column, STRIDE_K, CHUNK);
       }
     }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
     if (y_column < Z_K) {
       store_blocks(y, 1, Y_BLOCKS, yt + y_row * STRIDE_K + y_column, STRIDE_K);
     }
@@ -123,6 +127,7 @@ using namespace metal;
     }
   }
 
+  threadgroup_barrier(mem_flags::mem_threadgroup);
   device O* z = output_matrix(out, p, group.x, group.z);
 #pragma unroll
   for (int c = 0; c < CHUNKS; c++) {

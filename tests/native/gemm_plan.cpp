@@ -202,13 +202,13 @@ void test_covers() {
     check_covers(problem(op, 70, 20, 3, {7}));
     check_covers(problem(op, 1500, 40, 8));
     check_covers(problem(op, 8, 5000, 8));
-    check_covers(problem(op, 3000, 9, 70, {}, Float::f16));
+    check_covers(problem(op, 3000, 9, 140, {}, Float::f16));
   }
   GemmTuning tight;
-  tight.y_bytes = 4 * 70 * 128;
+  tight.y_bytes = 4 * 140 * 128;
   tight.batches = 2;
-  check_covers(problem(GemmOp::z_step, 1000, 20, 70), tight);
-  check_covers(problem(GemmOp::z_step, 1000, 20, 70, {}, Float::bf16), tight);
+  check_covers(problem(GemmOp::z_step, 1000, 20, 140), tight);
+  check_covers(problem(GemmOp::z_step, 1000, 20, 140, {}, Float::bf16), tight);
   check_covers(problem(GemmOp::z_step, 1001, 600, 33, {5}), tight);
   check_covers(problem(GemmOp::av, 10, 20, 7, {5}), tight);
 }
@@ -241,15 +241,15 @@ void test_kernels() {
   CHECK(params_of<GemmParams>(launch_of(plan_gemm(odd).steps[0])).b_order == ORDER_COLUMNS);
 
   // z_step: one pass over A while the sum fits into registers.
-  for (auto [n, k] : std::vector<std::pair<int64_t, int64_t>>{{2048, 8}, {1024, 32}, {512, 64}, {512, 32}, {64, 1}}) {
+  for (auto [n, k] : std::vector<std::pair<int64_t, int64_t>>{{4096, 8}, {1024, 32}, {512, 64}, {256, 128}, {64, 1}}) {
     Plan plan = plan_gemm(problem(GemmOp::z_step, 100000, n, k));
     CHECK(plan.steps.size() == 2 && launch_of(plan.steps[0]).kernel == "z_step");
   }
-  for (auto [n, k] : std::vector<std::pair<int64_t, int64_t>>{{4097, 8}, {1025, 32}, {513, 64}, {10, 65}}) {
+  for (auto [n, k] : std::vector<std::pair<int64_t, int64_t>>{{4097, 8}, {1025, 32}, {513, 64}, {257, 128}, {10, 129}}) {
     CHECK(kernel(problem(GemmOp::z_step, 5000, n, k)) == "gemm_av");
   }
   // Sums in the output's own memory: they are float32 and one slab.
-  Plan plan = plan_gemm(problem(GemmOp::z_step, 60, 60, 100));
+  Plan plan = plan_gemm(problem(GemmOp::z_step, 60, 60, 130));
   CHECK(plan.steps.size() == 2 && plan.scratch.size() == 1);
   CHECK(launch_of(plan.steps[0]).kernel == "gemm_av" && launch_of(plan.steps[1]).kernel == "gemm_at_b");
 
@@ -271,7 +271,7 @@ void test_types() {
     Plan slabs = plan_gemm(problem(GemmOp::at_b, 5000, 30, 20, {}, type));
     CHECK(slabs.steps.size() == 2 && types(launch_of(slabs.steps[0])) == t + " " + t + " float");
     CHECK(constant(launch_of(slabs.steps[1]), "T") == t);
-    Plan two = plan_gemm(problem(GemmOp::z_step, 60, 60, 100, {}, type));
+    Plan two = plan_gemm(problem(GemmOp::z_step, 60, 60, 130, {}, type));
     CHECK(types(launch_of(two.steps[0])) == t + " " + t + " float");
     CHECK(types(launch_of(two.steps[1])) == t + " float " + t);
   }

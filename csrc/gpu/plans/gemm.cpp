@@ -314,8 +314,8 @@ constexpr int64_t kPanel = 32;
 
 // The smallest one that holds the n x k sum, where there is one.
 std::optional<ZTile> z_tile(int64_t n, int64_t k) {
-  static constexpr ZTile kLargest[] = {
-      {128, 16, 8, 8, 1}, {64, 8, 32, 4, 2}, {64, 16, 32, 8, 2}, {32, 8, 64, 2, 4}, {32, 16, 64, 4, 4}};
+  static constexpr ZTile kLargest[] = {{128, 16, 8, 8, 1}, {128, 32, 8, 16, 1}, {64, 8, 32, 4, 2}, {64, 16, 32, 8, 2},
+                                       {32, 8, 64, 2, 4},  {32, 16, 64, 4, 4},  {32, 8, 128, 4, 4}};
   for (ZTile tile : kLargest) {
     if (k <= tile.z_k && n <= tile.chunk * tile.chunks) {
       tile.chunks = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(ceil_div(n, tile.chunk))));

@@ -36,8 +36,8 @@ struct GemmTuning {
   int64_t batches = 32768;          // matrices of a launch: CUDA's grids end at 65535
 };
 
-// A product of m, n, k in any size, none of the output's dimensions 0. Scratch: sums of slabs in float32, at most a
-// quarter of A or 32 outputs, and y_bytes or 64 rows of A V.
+// A product of m, n, k in any size, none of the output's dimensions 0. Scratch: sums of slabs in float32, at most an
+// eighth of A or 32 outputs, and y_bytes or 64 rows of A V.
 Plan plan_gemm(const GemmProblem& problem, const GemmTuning& tuning = {});
 
 }  // namespace metalfaiss::gpu
