@@ -4,7 +4,8 @@
 // x holds `count` values a lane, count a power of two: lane l gets the sum over the lanes of x[l * count / 32].
 inline float transposed_sum(thread float* x, uint count, uint lane) {
 #pragma unroll
-  for (uint width = 16u; width > 0u; width /= 2u) {
+  for (uint step = 0u; step < 5u; step++) {
+    uint width = 16u >> step;
     uint half_count = count * width / 32u;
     bool upper = (lane & width) != 0u;
     if (half_count == 0u) {
