@@ -231,7 +231,7 @@ class Planner {
   // L2: relative to |q|^2 + |b|^2, for the product, for the sums of squares and for moving the origin. Inner products:
   // relative to |q| |b|.
   float relative_of_products() const {
-    double product = g_.d * kRound + g_.limits.product_error;
+    double product = 2 * g_.d * kRound + g_.limits.product_error;  // sums may be cut off as well
     return round_up(1.1 * (product + (ceil_div(g_.d, 32) + 32) * kRound));
   }
 
