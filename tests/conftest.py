@@ -13,7 +13,10 @@ from metalfaiss import _core
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", choices=["cpu", "gpu"], default="cpu", help="MLX's default device (default: cpu)")
     parser.addoption(
-        "--kernels", choices=["simulator", "cuda"], default="simulator", help="what runs the GPU kernels in tests/metal"
+        "--kernels",
+        choices=["simulator", "cuda", "metal"],
+        default="simulator",
+        help="what runs the GPU kernels in tests/metal: the simulator, an NVIDIA GPU, or this Mac's own",
     )
 
 

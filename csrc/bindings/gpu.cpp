@@ -103,15 +103,28 @@ nb::dict describe(const gpu::Step& step, const Addresses& addresses) {
   return out;
 }
 
-// What must be written by now, whether a step names it or not.
-nb::dict end(const std::vector<mx::array>& outputs, const Addresses& addresses) {
-  nb::list memories;
-  for (size_t i = 0; i < outputs.size(); i++) {
-    memories.append(addresses(gpu::output(static_cast<int>(i))));
+// What must be written by now, whether a step names it or not; and where in its allocation each memory's first element
+// lies: a GPU's allocations are aligned, while those of MLX's CPU allocator begin with their size.
+nb::dict end(const Addresses& addresses) {
+  nb::list outputs;
+  nb::dict offsets;
+  auto add = [&](const char* kind, const std::vector<mx::array>& arrays) {
+    for (size_t i = 0; i < arrays.size(); i++) {
+      mx::allocator::Buffer buffer = arrays[i].buffer();
+      offsets[nb::str((kind + std::to_string(i)).c_str())] =
+          arrays[i].data<char>() - static_cast<const char*>(buffer.raw_ptr());
+    }
+  };
+  add("input ", addresses.inputs);
+  add("output ", addresses.outputs);
+  add("scratch ", addresses.scratch);
+  for (size_t i = 0; i < addresses.outputs.size(); i++) {
+    outputs.append(addresses(gpu::output(static_cast<int>(i))));
   }
   nb::dict out;
   out["step"] = "end";
-  out["outputs"] = memories;
+  out["outputs"] = outputs;
+  out["offsets"] = offsets;
   return out;
 }
 
@@ -132,7 +145,7 @@ class PythonExecutor : public gpu::Executor {
       for (const gpu::Step& step : plan.steps) {
         steps.append(describe(step, {inputs, outputs, scratch, plan}));
       }
-      steps.append(end(outputs, {inputs, outputs, scratch, plan}));
+      steps.append(end({inputs, outputs, scratch, plan}));
       try {
         function_(steps);
       } catch (nb::python_error& e) {  // nothing may leave a stream's thread: the function keeps its own errors

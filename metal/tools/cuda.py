@@ -21,7 +21,7 @@ _INCLUDE = re.compile(r'^[ \t]*#[ \t]*(?:pragma[ \t]+once|include[ \t]+["<][^\n]
 _USING = re.compile(r"^[ \t]*using\s+namespace\s+metal\s*;", re.MULTILINE)
 _KERNEL = re.compile(r"(?P<attributes>(?:\[\[[^\]]*\]\]\s*)?)\bkernel\s+void\s+(?P<name>\w+)\s*\(")
 _SPACE = re.compile(r"\b(?:device|thread|threadgroup|constant)\b")
-_STATIC = re.compile(r"(?<=[;{}])(\s*)threadgroup\s+((?:\w+\s+)+\w+\s*(?:\[|;))")
+_STATIC = re.compile(r"(?:\A|(?<=[;{}]))(\s*)threadgroup\s+((?:\w+\s+)+\w+\s*(?:\[|;))")
 _TABLE = re.compile(
     r"\b(?:static\s+|constexpr\s+)*constant\s+(?:constexpr\s+|const\s+)*((?:\w+\s+)+\w+\s*(?:\[[^\]]*\])*\s*=)"
 )

@@ -104,16 +104,15 @@ def _launch(
 
 
 class _Memory:
-    """A memory of a plan on the device, at the same place in a line of 256 bytes, between guards."""
+    """A memory of a plan on the device, as far behind an aligned address as in its allocation, between guards."""
 
-    def __init__(self, label: str, base: int, size: int) -> None:
+    def __init__(self, label: str, base: int, size: int, offset: int) -> None:
         self.label, self.base, self.size = label, base, size
         self.allocation = ctypes.c_uint64()
         self.total = size + 2 * GUARD + 256
         _call("cuMemAlloc_v2", ctypes.byref(self.allocation), ctypes.c_size_t(self.total))
         _call("cuMemsetD8_v2", self.allocation, ctypes.c_ubyte(POISON), ctypes.c_size_t(self.total))
-        # MLX on the CPU keeps 8 bytes in front of what it allocates; GPU allocators align the buffer itself.
-        self.first = GUARD + (base - 8) % 256
+        self.first = GUARD + offset % 256
         if label.startswith("input") and size > 0:
             _call("cuMemcpyHtoD_v2", self.at(base), ctypes.c_void_p(base), ctypes.c_size_t(size))
 
@@ -125,7 +124,7 @@ class _Memory:
         data = np.empty(self.total, np.uint8)
         _call("cuMemcpyDtoH_v2", ctypes.c_void_p(data.ctypes.data), self.allocation, ctypes.c_size_t(self.total))
         _call("cuMemFree_v2", self.allocation)
-        inside = data[self.first : self.first + self.size]
+        inside = data[self.first : self.first + self.size].copy()
         if self.label.startswith("output") and self.size > 0:
             ctypes.memmove(self.base, inside.ctypes.data, self.size)
         data[self.first : self.first + self.size] = POISON
@@ -178,9 +177,10 @@ class CudaRunner:
     def _run(self, steps: list[dict[str, Any]]) -> None:
         _call("cuCtxSetCurrent", _context())
         memories: dict[str, _Memory] = {}
+        offsets = steps[-1].get("offsets", {}) if steps else {}
         for label, address, low, high in (buffer for step in steps for buffer in _buffers(step)):
             if label not in memories:
-                memories[label] = _Memory(label, address + low, high - low)
+                memories[label] = _Memory(label, address + low, high - low, offsets.get(label, -low) + low)
         for step in steps:
             if step["step"] == "launch":
                 self._kernel(step, memories)

@@ -8,6 +8,7 @@ import pytest
 from cuda import translate
 from flatten import flatten
 from signatures import kernels
+from specialise import Specialisation, read
 
 from metalfaiss import _core
 
@@ -22,6 +23,11 @@ LIMITS = {
     "address_spaces": "functions that differ in address spaces alone",
     "dynamic_threadgroup": "several dynamic threadgroup arrays: a launch has one",
     "program_constants": "half and bfloat constants outside functions",
+}
+
+# One of those that differ in their types alone.
+SPECIALISATIONS = {
+    (s.kernel, tuple(v for _, v in s.constants if v not in ("float", "half", "bfloat"))): s for s in read()
 }
 RIGHT = sorted(Path(__file__).parent.glob("lint/right/*.metal"))
 
@@ -77,6 +83,12 @@ def test_family_compiles(family: str, dtype: str) -> None:
     cubin = nvrtc.compile_cuda(source, options=FAST)
     for kernel in kernels(_core.kernel_source(family)):
         assert kernel.name.encode() in cubin
+
+
+@pytest.mark.parametrize("specialisation", SPECIALISATIONS.values(), ids=lambda s: s.name)
+def test_specialisation_compiles(specialisation: Specialisation) -> None:
+    cubin = nvrtc.compile_cuda(translate(specialisation.source(), only=specialisation.kernel), options=FAST)
+    assert specialisation.name.encode() in cubin
 
 
 @pytest.mark.parametrize("file", RIGHT, ids=lambda file: file.stem)

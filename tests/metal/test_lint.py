@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import flatten
 import pytest
-from lint import METAL, Finding, Source, lint, lint_all, lint_files, load, specialised, variants
-from lint.frontend import clang
-from lint.rules import RULES
+
+from .lint import METAL, Finding, Source, driver, lint, lint_all, lint_files, load, specialised, variants
+from .lint.frontend import clang
+from .lint.rules import RULES
 
 _FOLDER = Path(__file__).resolve().parent / "lint"
 _WRONG = sorted((_FOLDER / "wrong").glob("*.metal"))
@@ -130,8 +132,8 @@ def test_a_finding_names_the_line_it_comes_from(
         '// A kernel.\n#include <metal_stdlib>\n\n#include "shared.h"\n\nusing namespace metal;\n\n'
         f"kernel void k(device float* x [[buffer(0)]]) {{\n  {body}\n}}\n"
     )
-    monkeypatch.setattr("lint.driver.METAL", tmp_path)
-    monkeypatch.setattr("flatten.METAL", tmp_path)
+    monkeypatch.setattr(driver, "METAL", tmp_path)
+    monkeypatch.setattr(flatten, "METAL", tmp_path)
     for constants in ({}, {"T": "half", "TILE": "8"}):
         (finding,) = lint(specialised(load(kernel), constants))
         assert finding.file.startswith(str(tmp_path / name))

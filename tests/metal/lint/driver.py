@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
+from itertools import repeat, takewhile
 from pathlib import Path
+
+from flatten import flatten
+from signatures import without_comments
+from specialise import read
 
 from .finding import Finding, Source
 from .frontend import FLAGS, parse, prelude
@@ -18,9 +21,6 @@ from .tree import Tree
 
 ROOT = Path(__file__).resolve().parents[3]
 METAL = ROOT / "metal"
-sys.path.insert(0, str(METAL / "tools"))
-from flatten import flatten  # noqa: E402
-from signatures import without_comments  # noqa: E402
 
 __all__ = ["METAL", "lint", "lint_all", "lint_files", "load", "specialised", "variants"]
 
@@ -60,11 +60,19 @@ def lint_all(sources: Iterable[Source], disabled: Iterable[Collection[str]] | No
 def lint_files(files: Iterable[Path], constants: dict[str, str] | None = None) -> tuple[list[Finding], int]:
     """The findings of kernel files with some constants, or with all their variants; and the number of sources read.
 
+    The variants are those of the file and, of a family, those that metal/specialisations.txt lists.
+
     What one variant leaves unused another needs: it is a finding where every variant leaves it.
     """
     files = list(files)
-    loaded = [load(file) for file in files]
-    sources = [[specialised(s, v) for v in ([constants] if constants else variants(s))] for s in loaded]
+    sources = []
+    for file in files:
+        source = load(file)
+        chosen = [constants] if constants else variants(source)
+        if not constants and file.parent == METAL:
+            listed = dict.fromkeys(s.constants for s in read() if s.family == file.stem)
+            chosen += [v for v in map(dict, listed) if v not in chosen]
+        sources.append([specialised(source, v) for v in chosen])
     found = iter(lint_all(source for of_one in sources for source in of_one))
     kept: set[Finding] = set()
     for of_one in sources:
@@ -84,11 +92,13 @@ def load(file: Path) -> Source:
 
 
 def specialised(source: Source, constants: dict[str, str]) -> Source:
-    """A source with preprocessor constants before it, as the executor gives it to Metal."""
-    defines = "".join(f"#define {name} {value}\n" for name, value in constants.items())
+    """A source with preprocessor constants behind the system's headers, as the executor gives it to Metal."""
+    defines = [f"#define {name} {value}\n" for name, value in constants.items()]
     label = f"{source.name} ({', '.join(f'{n}={v}' for n, v in constants.items())})" if constants else source.name
-    origin = ((label, 0),) * len(constants) + source.origin if source.origin else ()
-    return Source(defines + source.text, label, origin)
+    lines = source.text.splitlines(keepends=True)
+    system = len(list(takewhile(lambda line: line.startswith("#include <"), lines)))
+    origin = source.origin[:system] + ((label, 0),) * len(constants) + source.origin[system:] if source.origin else ()
+    return Source("".join([*lines[:system], *defines, *lines[system:]]), label, origin)
 
 
 def variants(source: Source) -> list[dict[str, str]]:

@@ -6,15 +6,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
+
+from signatures import Kernel, Parameter, kernels, without_comments
 
 from .finding import Finding, Source
 from .library import MACROS
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "metal" / "tools"))
-from signatures import Kernel, Parameter, kernels, without_comments
 
 __all__ = ["for_clang", "signatures", "words"]
 
@@ -109,7 +106,7 @@ def words(source: Source) -> Iterator[Finding]:
     yield from _includes(source)
     yield from _macros(source)
     text = _blank(_DIRECTIVE, _blank(_ATTRIBUTE, without_comments(source.text)))
-    tokens = [(m.group(), text.count("\n", 0, m.start()) + 1) for m in _TOKEN.finditer(text)]
+    tokens = [(m.group(), n) for n, line in enumerate(text.split("\n"), 1) for m in _TOKEN.finditer(line)]
     neighbours = ["", *(word for word, _ in tokens), ""]
     for i, (word, number) in enumerate(tokens):
         for rule, message in _word(word, neighbours[i], neighbours[i + 2]):

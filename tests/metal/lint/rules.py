@@ -116,7 +116,7 @@ def recursion(tree: Tree, _: str) -> Iterator[tuple[int, str]]:
 def _callee(call: Node) -> str:
     for node in call.children[0].walk() if call.children else ():
         if node.kind == "DeclRefExpr":
-            return node.data.get("referencedDecl", {}).get("name", "")
+            return str(node.data.get("referencedDecl", {}).get("name", ""))
     return ""
 
 

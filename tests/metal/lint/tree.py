@@ -32,17 +32,15 @@ class Node:
     parent: Node | None
     children: list[Node] = field(default_factory=list)
 
-    @property
-    def kind(self) -> str:
-        return self.data.get("kind", "")
+    kind: str = ""
 
     @property
     def name(self) -> str:
-        return self.data.get("name", "")
+        return str(self.data.get("name", ""))
 
     @property
     def opcode(self) -> str:
-        return self.data.get("opcode", "")
+        return str(self.data.get("opcode", ""))
 
     def text(self, source: str, last: bool = False) -> str:
         """What the source says of it, or its last token."""
@@ -54,9 +52,11 @@ class Node:
         return source[begin["offset"] : end["offset"] + end["tokLen"]] if "offset" in begin and "offset" in end else ""
 
     def walk(self) -> Iterator[Node]:
-        yield self
-        for child in self.children:
-            yield from child.walk()
+        stack = [self]
+        while stack:
+            node = stack.pop()
+            yield node
+            stack += reversed(node.children)
 
     def ancestors(self) -> Iterator[Node]:
         node = self.parent
@@ -71,18 +71,19 @@ class Tree:
     def __init__(self, declarations: list[dict[str, Any]]) -> None:
         self._file, self._line = "<stdin>", 1
         self.root = Node({}, 0, None)
+        self._nodes: list[Node] = []  # in the order of the source
         self.root.children = [self._node(d, self.root) for d in declarations]
 
     def walk(self) -> Iterator[Node]:
-        for child in self.root.children:
-            yield from child.walk()
+        return iter(self._nodes)
 
     def _node(self, data: dict[str, Any], parent: Node) -> Node:
         at = self._location(data.get("loc", {}))
         bounds = data.get("range", {})
         begin = self._location(bounds.get("begin", {}))
         self._location(bounds.get("end", {}))
-        node = Node(data, at or begin or parent.line, parent)
+        node = Node(data, at or begin or parent.line, parent, kind=data.get("kind", ""))
+        self._nodes.append(node)
         node.children = [self._node(child, node) for child in data.get("inner", ())]
         return node
 
@@ -100,12 +101,12 @@ class Tree:
 
 def spelled(node: Node) -> str:
     """The type of a node as it was written."""
-    return node.data.get("type", {}).get("qualType", "")
+    return str(node.data.get("type", {}).get("qualType", ""))
 
 
 def desugared(node: Node) -> str:
     type_ = node.data.get("type", {})
-    return type_.get("desugaredQualType", type_.get("qualType", ""))
+    return str(type_.get("desugaredQualType", type_.get("qualType", "")))
 
 
 def is_vector(node: Node) -> bool:

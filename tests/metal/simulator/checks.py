@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .entry import MAX_BUFFERS, Kernel
@@ -20,14 +20,17 @@ Parameters = dict[tuple[str, int], tuple[bool, int, int]]
 _SIMD = re.compile(r"\b(simd_\w+|simdgroup_\w+)\s*[(<]")
 
 
-def launch_findings(step: dict[str, Any], kernel: Kernel, parameters: Parameters) -> list[str]:
-    """What is wrong with a launch, given its kernel and what the compiler says of the parameters."""
-    return [f"[launch] {step['name']}: {text}" for text in _findings(step, kernel, parameters)]
+def launch_findings(
+    step: dict[str, Any], kernel: Kernel, parameters: Parameters, moves: Mapping[str, int]
+) -> list[str]:
+    """What is wrong with a launch, given its kernel, what the compiler says of the parameters, and how far each memory
+    was moved."""
+    return [f"[launch] {step['name']}: {text}" for text in _findings(step, kernel, parameters, moves)]
 
 
-def _findings(step: dict[str, Any], kernel: Kernel, parameters: Parameters) -> Iterator[str]:
+def _findings(step: dict[str, Any], kernel: Kernel, parameters: Parameters, moves: Mapping[str, int]) -> Iterator[str]:
     yield from _sizes(step, kernel)
-    yield from _arguments(step, kernel, parameters)
+    yield from _arguments(step, kernel, parameters, moves)
     yield from _threadgroup_memory(step, parameters)
     for name, _ in step["constants"]:
         if len(re.findall(rf"\b{re.escape(name)}\b", step["source"])) < 2:
@@ -50,7 +53,7 @@ def _sizes(step: dict[str, Any], kernel: Kernel) -> Iterator[str]:
                 yield f"the grid has {groups * threads} threads along {axis}: positions in it are 32-bit"
 
 
-def _arguments(step: dict[str, Any], kernel: Kernel, parameters: Parameters) -> Iterator[str]:
+def _arguments(step: dict[str, Any], kernel: Kernel, parameters: Parameters, moves: Mapping[str, int]) -> Iterator[str]:
     arguments = step["arguments"]
     buffers = [p for p in kernel.parameters if p.is_buffer]
     indices = [p.index for p in buffers]
@@ -64,19 +67,26 @@ def _arguments(step: dict[str, Any], kernel: Kernel, parameters: Parameters) -> 
         if p.index is None or p.index >= len(arguments):
             continue
         is_const, size, alignment = parameters["buffer", p.index]
-        yield from _argument(
-            f"buffer {p.index} ({p.name})", arguments[p.index], p.is_constant, is_const, size, alignment
-        )
+        name, argument = f"buffer {p.index} ({p.name})", arguments[p.index]
+        if isinstance(argument, bytes):
+            yield from _parameters(name, argument, is_const, size)
+        else:
+            yield from _buffer(name, argument, p.is_constant, is_const)
+            (label, address, _, high), _ = argument
+            if (address + moves[label]) % alignment and high > 0:
+                at = (address + moves[label]) % alignment
+                yield f"{name} needs addresses that are a multiple of {alignment}; {label} begins {at} bytes behind one"
 
 
-def _argument(name: str, argument: Any, is_constant: bool, is_const: bool, size: int, alignment: int) -> Iterator[str]:
-    if isinstance(argument, bytes):
-        if not is_const:
-            yield f"{name} is bound to parameters, but is not constant"
-        elif len(argument) != size:
-            yield f"{name} has {size} bytes in the kernel and {len(argument)} in the plan"
-        return
-    (label, address, _, high), access = argument
+def _parameters(name: str, argument: bytes, is_const: bool, size: int) -> Iterator[str]:
+    if not is_const:
+        yield f"{name} is bound to parameters, but is not constant"
+    elif len(argument) != size:
+        yield f"{name} has {size} bytes in the kernel and {len(argument)} in the plan"
+
+
+def _buffer(name: str, argument: Any, is_constant: bool, is_const: bool) -> Iterator[str]:
+    (label, _, _, _), access = argument
     if is_constant:
         yield f"{name} is constant parameters, but {label} is bound to it"
     if is_const and access != "read":
@@ -85,8 +95,6 @@ def _argument(name: str, argument: Any, is_constant: bool, is_const: bool, size:
         yield f"{name} is not const in the kernel, but {label} is bound to it as read"
     if access != "read" and label.startswith("input"):
         yield f"{name} would write to {label}"
-    if address % alignment and high > 0:
-        yield f"{name} needs addresses that are a multiple of {alignment}; {label} begins at {address % alignment}"
 
 
 def _threadgroup_memory(step: dict[str, Any], parameters: Parameters) -> Iterator[str]:

@@ -116,7 +116,8 @@ class Simulator:
         if self._sources.setdefault(step["name"], source) != source:
             self.findings.append(f"[launch] {step['name']}: two different sources have this name")
         program = native.load(step["name"], step["kernel"], source)
-        found = launch_findings(step, program.kernel, program.parameters)
+        moves = {label: memory.copy - memory.base for label, memory in memories.items()}
+        found = launch_findings(step, program.kernel, program.parameters, moves)
         if found:
             self.findings += found
             return False
@@ -186,14 +187,14 @@ def _add_memories(steps: list[dict[str, Any]]) -> dict[str, Memory]:
     """Copies of the inputs; outputs and scratch that nobody has written."""
     lib = native.lib()
     memories: dict[str, Memory] = {}
+    offsets = steps[-1].get("offsets", {}) if steps else {}
     for step in steps:
         for label, address, low, high in _buffers_of(step):
             base, size = address + low, high - low
             if label not in memories:
                 kind = label.split()[0]
                 original = base if kind == "input" and size > 0 else None
-                # MLX on the CPU keeps 8 bytes in front of what it allocates; GPU allocators align the buffer itself.
-                index = lib.sim_add_memory(_KINDS[kind], original, size, (base - 8) % 128)
+                index = lib.sim_add_memory(_KINDS[kind], original, size, (offsets.get(label, base - low) + low) % 128)
                 if index < 0:
                     raise ValueError(f"{label} has {size} bytes: the simulator has no room for them")
                 memories[label] = Memory(label, index, base, lib.sim_address(index), size)

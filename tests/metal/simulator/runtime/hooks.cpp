@@ -159,6 +159,7 @@ SIM_API void sim_access_atomic(const void* p, uint64_t size, int reads, int writ
   if (address & (size - 1)) {
     misaligned(address, size, writes, pc);
   }
+  pause();
   auto who = static_cast<Who>(g.who | kAtomic);
   if (reads) {
     access(address, size, false, who, pc);
@@ -198,7 +199,7 @@ SIM_API int sim_column(int lane) {
   return (lane / 4 & 2) * 2 + lane % 2 * 2;
 }
 
-SIM_API const void* sim_meet(const char* operation, uint64_t pc, const void* value, uint64_t bytes);
+SIM_API void* sim_meet(const char* operation, uint64_t pc, const void* value, uint64_t bytes);
 
 // d = a b + c for 8 x 8 matrices, of which each lane brings two elements of a and b in `ab` and two of c in `d`.
 SIM_API void sim_multiply_accumulate(const float* ab, float* d, uint64_t pc) {

@@ -123,7 +123,7 @@ struct Simd {
   int parity;
   uint64_t site;
   uint32_t sub[kSpaces];
-  alignas(16) uint8_t slots[2][kLanes][16];
+  alignas(16) uint8_t slots[2][kLanes + 2][16];  // then a result that the lanes share, and whether it is there
 };
 
 struct State {
@@ -167,6 +167,14 @@ inline uint64_t caller(void* return_address) {
 // fibers.cpp
 [[noreturn]] void abort_launch();
 
+void set_ready(int thread);
+void yield();  // leaves the running fiber for the next one
+void pause();  // lets others go first now and then, where the schedule is random
+
+// meeting.cpp
+[[noreturn]] void deadlock();  // nobody can go on: says who waits for whom
+void compare_trails(int simd);
+
 // signals.cpp
 void begin_watch(double seconds);
 void end_watch();
@@ -177,8 +185,12 @@ int thread_of(Who who);
 
 // memory.cpp
 int add_memory(Kind kind, uint64_t bytes, uint64_t alignment_of);
-void access(uint64_t address, uint64_t size, bool is_write, Who who, uint64_t pc);
+Cell* take_cells(uint64_t n);
 void begin_group_memory();
+
+// shadow.cpp
+void refine(Memory& m, uint64_t at, uint64_t size);
+void access(uint64_t address, uint64_t size, bool is_write, Who who, uint64_t pc);
 
 }  // namespace sim
 

@@ -7,7 +7,7 @@
 extern "C" {
 __attribute__((convergent, nomerge)) void sim_barrier(int flags);
 __attribute__((convergent, nomerge)) void sim_simdgroup_barrier(int flags);
-__attribute__((convergent)) const void* sim_meet(const char* operation, sim_u64 pc, const void* value, sim_u64 bytes);
+__attribute__((convergent)) void* sim_meet(const char* operation, sim_u64 pc, const void* value, sim_u64 bytes);
 unsigned sim_lane();
 unsigned sim_members();
 void sim_bad_lane(const char* operation, sim_u64 lane, sim_u64 pc);
@@ -15,6 +15,9 @@ void sim_uneven(const char* operation, sim_u64 pc);
 void sim_access_atomic(const void* p, sim_u64 size, int reads, int writes, sim_u64 pc);
 void* sim_threadgroup(int index, const char* name, sim_u64 bytes, sim_u64 alignment);
 }
+
+// Inlined into shims, whose own accesses are not a kernel's.
+#define SIM_PLAIN inline __attribute__((always_inline, no_sanitize("thread", "undefined")))
 
 namespace metal {
 
@@ -29,9 +32,9 @@ constexpr mem_flags operator|(mem_flags a, mem_flags b) {
 
 template <typename T>
 struct sim_slots {
-  const unsigned char* bytes;
+  unsigned char* bytes;  // 16 a lane, then a result that lanes share, and whether it is there
 
-  __attribute__((no_sanitize("thread"))) T operator[](uint lane) const {
+  SIM_PLAIN T operator[](uint lane) const {
     T value;
     __builtin_memcpy(&value, bytes + lane * 16, sizeof(T));
     return value;
@@ -39,25 +42,30 @@ struct sim_slots {
 };
 
 template <typename T>
-__attribute__((no_sanitize("thread"))) sim_slots<T> sim_values(const char* operation, sim_u64 pc, const T& x) {
+SIM_PLAIN sim_slots<T> sim_values(const char* operation, sim_u64 pc, const T& x) {
   static_assert(sizeof(T) <= 16);
-  return {static_cast<const unsigned char*>(sim_meet(operation, pc, &x, sizeof(T)))};
+  return {static_cast<unsigned char*>(sim_meet(operation, pc, &x, sizeof(T)))};
 }
 
-// In the order of a tree, as hardware does; lanes that are not there are left out.
+// In the order of a tree, as hardware does; lanes that are not there are left out. One lane does it for all.
 template <typename T, typename F>
-__attribute__((no_sanitize("thread"))) T sim_reduce(sim_slots<T> values, F f) {
-  T tree[32];
-  uint n = static_cast<uint>(__builtin_popcount(sim_members()));
-  for (uint i = 0; i < n; i++) {
-    tree[i] = values[i];
-  }
-  for (uint step = 1; step < n; step *= 2) {
-    for (uint i = 0; i + step < n; i += 2 * step) {
-      tree[i] = f(tree[i], tree[i + step]);
+SIM_PLAIN T sim_reduce(sim_slots<T> values, F f) {
+  if (values.bytes[33 * 16] == 0) {
+    T tree[32];
+    uint n = static_cast<uint>(__builtin_popcount(sim_members()));
+    __builtin_memset(tree, 0, sizeof(tree));
+    for (uint i = 0; i < n; i++) {
+      tree[i] = values[i];
     }
+    for (uint step = 1; step < n; step *= 2) {
+      for (uint i = 0; i + step < n; i += 2 * step) {
+        tree[i] = f(tree[i], tree[i + step]);
+      }
+    }
+    __builtin_memcpy(values.bytes + 32 * 16, tree, sizeof(T));
+    values.bytes[33 * 16] = 1;
   }
-  return tree[0];
+  return values[32];
 }
 
 #define SIM_REDUCTION(NAME, EXPRESSION)                                                                       \
@@ -89,30 +97,23 @@ SIM_PREFIX(simd_prefix_inclusive_sum, 0, a + b, sim_lane() + 1)
 SIM_PREFIX(simd_prefix_exclusive_product, 1, a* b, sim_lane())
 SIM_PREFIX(simd_prefix_inclusive_product, 1, a* b, sim_lane() + 1)
 
-template <typename T>
-struct sim_with_lane {
-  T value;
-  ushort lane;
-};
-
 // The value of the lane that each asks for. `uniform`: all must ask for the same, or move by the same.
 template <typename T>
-__attribute__((no_sanitize("thread"))) T sim_fetch(const char* operation, sim_u64 pc, T x, ushort argument, uint from,
-                                                   bool uniform) {
-  ushort asked;
-  T value = x;
-  sim_slots<T> values = sim_values(operation, pc, x);
+SIM_PLAIN T sim_fetch(const char* operation, sim_u64 pc, T x, ushort argument, uint from, bool uniform) {
+  constexpr bool has_room = sizeof(T) <= 8;  // beside the value, for the argument
+  unsigned char both[16];
+  __builtin_memcpy(both, &x, sizeof(T));
+  __builtin_memcpy(both + 8, &argument, has_room ? sizeof(argument) : 0);
+  auto* slots = static_cast<const unsigned char*>(sim_meet(operation, pc, both, has_room ? 10 : 16));
+  if (uniform && has_room && __builtin_memcmp(slots + 8, both + 8, sizeof(argument)) != 0) {
+    sim_uneven(operation, pc);
+  }
   if (from >= 32 || !(sim_members() >> from & 1)) {
     sim_bad_lane(operation, from, pc);
-  } else {
-    value = values[from];
+    return x;
   }
-  if (uniform) {
-    asked = sim_values(operation, pc + 1, argument)[0];
-    if (asked != argument) {
-      sim_uneven(operation, pc);
-    }
-  }
+  T value;
+  __builtin_memcpy(&value, slots + from * 16, sizeof(T));
   return value;
 }
 
