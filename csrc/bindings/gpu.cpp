@@ -80,6 +80,7 @@ nb::dict describe(const gpu::Step& step, const Addresses& addresses) {
     out["mnk"] = nb::make_tuple(product->m, product->n, product->k);
     out["strides"] = nb::make_tuple(product->a_stride, product->b_stride);
     out["b_transposed"] = product->b_transposed;
+    out["tf32"] = product->tf32;
     return out;
   }
   const auto& launch = std::get<gpu::Launch>(step);

@@ -245,7 +245,8 @@ void test_kernels() {
     Plan plan = plan_gemm(problem(GemmOp::z_step, 100000, n, k));
     CHECK(plan.steps.size() == 2 && launch_of(plan.steps[0]).kernel == "z_step");
   }
-  for (auto [n, k] : std::vector<std::pair<int64_t, int64_t>>{{4097, 8}, {1025, 32}, {513, 64}, {257, 128}, {10, 129}}) {
+  for (auto [n, k] :
+       std::vector<std::pair<int64_t, int64_t>>{{4097, 8}, {1025, 32}, {513, 64}, {257, 128}, {10, 129}}) {
     CHECK(kernel(problem(GemmOp::z_step, 5000, n, k)) == "gemm_av");
   }
   // Sums in the output's own memory: they are float32 and one slab.

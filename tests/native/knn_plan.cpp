@@ -87,6 +87,7 @@ int64_t check_chunks(const Plan& plan, const Knn& g) {
   for (const Step& step : plan.steps) {
     if (auto* product = std::get_if<Product>(&step)) {
       CHECK(product->k == g.d && product->b_transposed);
+      CHECK(product->tf32 == (g.limits.product_error >= 0x1p-9));
       chunks++;
       queries = product->m;
       continue;

@@ -53,7 +53,7 @@ class Planner {
  public:
   explicit Planner(const Knn& g) : g_(g), limits_(g.limits) {
     list_ = g.d <= kLongest ? list_size(g.k) : 0;
-    many_ = list_ > 0 && g.nq > limits_.few_queries && g.nq * g.nb > limits_.few_products / g.d;
+    many_ = list_ > 0 && g.nq > limits_.few_queries && g.nq * g.nb > limits_.few_products / std::max<int64_t>(1, g.d);
     capacity_ = g.k + std::max(g.k, kThreads);
     tile_ = std::min({g.nq * g.batch.size(), limits_.tile_queries, limits_.scratch / 4 / (12 * capacity_)});
     if (list_ > 0) {
@@ -245,7 +245,8 @@ class Planner {
       prepare(g_.type, {input(1), offset, g_.b_row, g_.b_col, rows}, database_, row_norms_, copied_);
       Memory a = queries_copied ? queries_ : input(0, 4 * (part.params.a_offset + first * d));
       Memory b = copied_ ? database_ : input(1, 4 * offset);
-      plan_.steps.push_back(Product{a, b, products_, queries, rows, d, d, copied_ ? d : g_.b_row, true});
+      bool tf32 = g_.limits.product_error >= 0x1p-9;
+      plan_.steps.push_back(Product{a, b, products_, queries, rows, d, d, copied_ ? d : g_.b_row, true, tf32});
       KnnSelectParams p{};
       p.first_row = static_cast<int32_t>(row);
       p.rows = static_cast<int32_t>(rows);
