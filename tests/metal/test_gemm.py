@@ -85,7 +85,16 @@ def test_tile_edges(op: str, shape: tuple[int, int, int], simulator: Simulator) 
 
 
 # Sums of z_step in every number of chunks; two passes where they do not fit, the second with parts of A V.
-SUMS = [(33, 130, 8), (40, 300, 3), (33, 600, 5), (35, 130, 20), (33, 513, 32), (34, 100, 40), (33, 257, 64)]
+SUMS = [
+    (33, 130, 8),
+    (40, 1100, 3),
+    (33, 600, 5),
+    (130, 300, 30),
+    (35, 130, 20),
+    (33, 513, 32),
+    (34, 100, 40),
+    (33, 257, 64),
+]
 SUMS += [(33, 2049, 2), (35, 40, 128), (33, 255, 70), (34, 1025, 9), (35, 513, 33), (40, 9, 129), (1100, 5, 1024)]
 
 
