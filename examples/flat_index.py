@@ -8,7 +8,7 @@ import numpy as np
 
 import metalfaiss as faiss
 
-mx.set_default_device(mx.cpu)  # where the kernels are
+mx.set_default_device(mx.cpu)  # on a Mac leave it out: the kernels of its GPU have yet to be run there
 
 d, rng = 64, np.random.default_rng(0)
 vectors = rng.standard_normal((10_000, d), dtype=np.float32)

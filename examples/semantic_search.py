@@ -93,8 +93,9 @@ def main() -> None:
     parser.add_argument("-k", type=int, default=4, help="results for each query (default 4)")
     parser.add_argument("--dims", type=int, default=384, help="dimensions of the latent vectors (default 384)")
     parser.add_argument("--modules", default="", help="search only these, such as json,datetime (default: all)")
+    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="where MLX runs (default cpu)")
     args = parser.parse_args()
-    mx.set_default_device(mx.cpu)  # where the kernels are
+    mx.set_default_device(mx.gpu if args.device == "gpu" else mx.cpu)
 
     with timed("read the docstrings of the standard library"):
         documents = list(standard_library({m for m in args.modules.split(",") if m}))

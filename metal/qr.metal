@@ -3,14 +3,15 @@
 //
 // A leaf is the rows that one threadgroup holds in registers. Going up, every leaf is factored and leaves only its R;
 // the Rs stand on each other as the matrix of the next level, until that is one leaf, the root. Going down, every leaf
-// is factored again, which costs less than keeping its reflectors in memory, and turns its n rows of the parents' Q
+// is factored again, which moves less than keeping its reflectors in memory, and turns its n rows of the parents' Q
 // into its own rows of Q.
 //
 // Tile: L = simdgroups * 32 / LANES * ROWS rows (512 to 2048) x n <= WIDTH = LANES * COLS columns, one threadgroup.
 // Levels above the leaves: d = ceil(log(m / L) / log(L / n)). Launches: 1 where m <= L, otherwise 2 d + 1. A level's
 // matrix has 1 / (L / n) of the rows of the one below.
-// Device memory, for 16 simdgroups, in units of A: A read twice, Q written once, and of the tree t = n / L (at most
-// 1/8): triangles written once and read twice, 3 t / 2, the parents' Q written once and read twice, 3 t.
+// Device memory, for 16 simdgroups, in units of A: A read twice, Q written once, and of the tree, t = n / L (at most
+// 1/10): triangles written once and read twice, 3 t / 2, the parents' Q written and read once, 2 t; 1 / (1 - t) of that
+// with all levels.
 // Flops: 2 m n^2 up, 2 m n^2 + 3 m n^2 down; dot products of columns that are done and updates of columns that
 // are done run with the others: about twice that is issued.
 #include <metal_stdlib>

@@ -6,8 +6,8 @@
 // orthogonal matrix whatever the panel, it keeps Q orthonormal where Gram-Schmidt would not.
 //
 // Launches: for each of the P = ceil(k / QR_PANEL) panels those of qr.metal, one of qr_reconstruct, and three for each
-// of the P - 1 updates of the columns beside a panel and of the P updates of Q; two to begin Q and to collect R. Device
-// memory: an update reads V twice and the columns twice, and writes them once.
+// of the P - 1 updates of the columns beside a panel and of the P updates of Q; two to begin Q and to collect R.
+// Device memory: an update reads the columns twice and writes them once, and reads V twice for every 64 of them.
 #include <metal_stdlib>
 #include "qr_params.h"
 using namespace metal;
@@ -185,15 +185,11 @@ inline void outer_product(float4 a, float4 b, thread float4* acc) {
   }
 }
 
-// out (rows x columns) = C - V M. C may be out.
-// Tile: 64 x 64. Threadgroup memory: 8.3 KB. Moves: C once, out once, V once for every 64 columns. Flops: 2 rows width
-// columns.
-[[max_total_threads_per_threadgroup(THREADS)]] kernel void qr_update(
-    device const float* v [[buffer(0)]], device const float* m [[buffer(1)]], device const float* c [[buffer(2)]],
-    device float* out [[buffer(3)]], constant QrBlockParams& p [[buffer(4)]],
-    uint3 group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]]) {
-  threadgroup float left[SLAB * (TILE + 4)], right[SLAB * TILE];
-  const Tile t = tile_of(p, group.x, thread_index, p.rows);
+// The tile of C - V M. Every thread reads of C what it writes.
+inline void update_tile(device const float* v, device const float* m, device const float* c, device float* out,
+                        constant QrBlockParams& p, uint group, uint thread_index, threadgroup float* left,
+                        threadgroup float* right) {
+  const Tile t = tile_of(p, group, thread_index, p.rows);
   v += t.matrix * p.v_matrix_stride;
   m += t.matrix * p.width * p.columns;
   c += batch_offset(p, t.matrix);
@@ -225,6 +221,28 @@ inline void outer_product(float4 a, float4 b, thread float4* acc) {
       }
     }
   }
+}
+
+#define LEFT (SLAB * (TILE + 4))
+
+// C -= V M, rows x columns.
+// Tile: 64 x 64. Threadgroup memory: 8.3 KB. Moves: C read and written once, V read once for every 64 columns.
+// Flops: 2 rows width columns.
+[[max_total_threads_per_threadgroup(THREADS)]] kernel void qr_update(
+    device const float* v [[buffer(0)]], device const float* m [[buffer(1)]], device float* c [[buffer(2)]],
+    constant QrBlockParams& p [[buffer(3)]], uint3 group [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]]) {
+  threadgroup float left[LEFT], right[SLAB * TILE];
+  update_tile(v, m, c, c, p, group.x, thread_index, left, right);
+}
+
+// out = C - V M, for the columns beside the first panel, which are the input's. As qr_update.
+[[max_total_threads_per_threadgroup(THREADS)]] kernel void qr_update_input(
+    device const float* v [[buffer(0)]], device const float* m [[buffer(1)]], device const float* c [[buffer(2)]],
+    device float* out [[buffer(3)]], constant QrBlockParams& p [[buffer(4)]],
+    uint3 group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]]) {
+  threadgroup float left[LEFT], right[SLAB * TILE];
+  update_tile(v, m, c, out, p, group.x, thread_index, left, right);
 }
 
 // Q before the reflectors: [S; 0], or NaN where the last panel was not finite: what is not finite in one panel reaches

@@ -2,6 +2,7 @@
 //
 // Up to k = 2048 a row, or a segment of a long one, goes through a queue in the memory of a threadgroup, or for short
 // rows in the registers of a simdgroup (select_k_simd.h); x is read once. Beyond, radix selection (select_k_radix.h).
+// Values that are not neighbours, as in a transposed x, are read one by one: a GPU moves a whole sector for each.
 #include <metal_stdlib>
 
 using namespace metal;
@@ -15,8 +16,8 @@ using namespace metal;
 #if BITS != 64
 
 // The k best pairs of a segment of a row, into `best` of the queue.
-inline void select_segment(thread PairQueue& q, device const T* x, long row, long segment, constant SelectKParams& p,
-                           uint thread_index) {
+inline void select_segment(thread PairQueue& q, device const ELEMENT* x, long row, long segment,
+                           constant SelectKParams& p, uint thread_index) {
   Feed f;
   f.flip = p.flip;
   f.infinity = p.infinity;
@@ -25,14 +26,14 @@ inline void select_segment(thread PairQueue& q, device const T* x, long row, lon
   long offset = row_offset(p, row);
   uint begin = uint(segment * p.length), end = uint(min(p.n, (segment + 1) * p.length));
   start_queue(q, false, thread_index, p.threads);
-  feed_row(q, x + offset, begin, end, p.col_stride, p.misaligned + uint(offset), 0u, f);
+  feed_row(q, x + offset, begin, end, p.col_stride, p.misaligned + uint(offset), f);
   finish_queue(q, thread_index, p.threads);
 }
 
 // A row's sorted pairs as its result. Values come from x: the sign of zero and the payload of NaN survive.
-inline void write_result(threadgroup const ulong* best, device const T* x, long row, device T* values,
+inline void write_result(threadgroup const ulong* best, device const ELEMENT* x, long row, device ELEMENT* values,
                          device long* indices, constant SelectKParams& p, uint thread_index) {
-  device const T* from = x + row_offset(p, row);
+  device const ELEMENT* from = x + row_offset(p, row);
   for (uint i = thread_index; i < p.k; i += p.threads) {
     uint index = index_of(best[i]);
     indices[row * p.k + i] = long(index);
@@ -43,7 +44,7 @@ inline void write_result(threadgroup const ulong* best, device const T* x, long 
 // A threadgroup selects a row: 16 elements a thread between two barriers.
 // Threadgroup memory: 8 (capacity + room) + 12 bytes, 24.6 KB at most. Reads x once, and k of its values again; writes
 // k (8 + size of a value).
-kernel void select_k_rows(device const T* x [[buffer(0)]], device T* values [[buffer(1)]],
+kernel void select_k_rows(device const ELEMENT* x [[buffer(0)]], device ELEMENT* values [[buffer(1)]],
                           device long* indices [[buffer(2)]], constant SelectKParams& p [[buffer(3)]],
                           threadgroup ulong* memory [[threadgroup(0)]], uint3 group [[threadgroup_position_in_grid]],
                           uint thread_index [[thread_index_in_threadgroup]]) {
@@ -57,7 +58,7 @@ kernel void select_k_rows(device const T* x [[buffer(0)]], device T* values [[bu
 
 // A threadgroup selects a segment of a row: pairs (rows, segments, k), sorted, padded with NO_PAIR.
 // Threadgroup memory as select_k_rows. Reads x once, writes 8 k bytes a segment.
-kernel void select_k_segments(device const T* x [[buffer(0)]], device ulong* pairs [[buffer(1)]],
+kernel void select_k_segments(device const ELEMENT* x [[buffer(0)]], device ulong* pairs [[buffer(1)]],
                               constant SelectKParams& p [[buffer(2)]], threadgroup ulong* memory [[threadgroup(0)]],
                               uint3 group [[threadgroup_position_in_grid]],
                               uint thread_index [[thread_index_in_threadgroup]]) {
@@ -100,8 +101,8 @@ kernel void select_k_merge_lists(device const ulong* pairs [[buffer(0)]], device
 }
 
 // All lists of a row to its result. Threadgroup memory as select_k_rows. Reads 8 bytes a pair and k values of x.
-kernel void select_k_merge(device const ulong* pairs [[buffer(0)]], device const T* x [[buffer(1)]],
-                           device T* values [[buffer(2)]], device long* indices [[buffer(3)]],
+kernel void select_k_merge(device const ulong* pairs [[buffer(0)]], device const ELEMENT* x [[buffer(1)]],
+                           device ELEMENT* values [[buffer(2)]], device long* indices [[buffer(3)]],
                            constant SelectKMergeParams& m [[buffer(4)]], constant SelectKParams& p [[buffer(5)]],
                            threadgroup ulong* memory [[threadgroup(0)]], uint3 group [[threadgroup_position_in_grid]],
                            uint thread_index [[thread_index_in_threadgroup]]) {
@@ -110,39 +111,6 @@ kernel void select_k_merge(device const ulong* pairs [[buffer(0)]], device const
   for (long row = group.x; row < m.rows; row += m.groups) {
     merge_lists(q, pairs, row, 0, m, thread_index);
     write_result(q.best, x, row, values, indices, p, thread_index);
-  }
-}
-
-#endif
-
-#if BITS == 32
-
-// Columns of a float32 matrix into the k best pairs of every row so far: state (rows, k), sorted, padded with NO_PAIR.
-// Threadgroup memory as select_k_rows. Reads the matrix once; reads and writes 8 k bytes of state a row.
-kernel void select_k_step(device const uint* matrix [[buffer(0)]], device ulong* state [[buffer(1)]],
-                          constant SelectKStepParams& p [[buffer(2)]], threadgroup ulong* memory [[threadgroup(0)]],
-                          uint3 group [[threadgroup_position_in_grid]],
-                          uint thread_index [[thread_index_in_threadgroup]]) {
-  threadgroup atomic_uint counter[QUEUE_COUNTERS];
-  PairQueue q = make_queue(memory, memory + p.capacity, counter, p.k, p.capacity, p.room);
-  Feed f;
-  f.flip = p.flip;
-  f.infinity = 0x7f800000u;
-  f.thread_index = thread_index;
-  f.threads = p.threads;
-  for (long row = group.x; row < p.rows; row += p.groups) {
-    device ulong* found = state + row * p.k;
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    for (uint i = thread_index; i < p.capacity; i += p.threads) {
-      q.best[i] = p.first == 0u && i < p.k ? found[i] : NO_PAIR;
-    }
-    start_queue(q, true, thread_index, p.threads);
-    long offset = row * p.row_stride;
-    feed_row(q, matrix + offset, 0u, uint(p.cols), 1, p.misaligned + uint(offset), p.first_index, f);
-    finish_queue(q, thread_index, p.threads);
-    for (uint i = thread_index; i < p.k; i += p.threads) {
-      found[i] = q.best[i];
-    }
   }
 }
 

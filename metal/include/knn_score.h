@@ -2,9 +2,8 @@
 #pragma once
 
 #include "exact_score.h"
+#include "knn_results.h"
 #include "ordering.h"
-
-#define LARGEST 3.402823466e38f
 
 // An approximate score is ranked by a bound that the exact one is not below. What float32 cannot bound comes first.
 inline float bounded_below(float bound) {

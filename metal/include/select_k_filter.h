@@ -99,7 +99,7 @@ inline uint keep_best(device const ulong* pairs, uint n, uint k, device ulong* o
 // The k best pairs of segments in the order of the row: lists (rows, segments, k), padded with NO_PAIR. 256 threads.
 // Threadgroup memory: 8.3 KB. Reads x once, and of the area four times 8 bytes for every pair it held; writes 8 k bytes
 // a segment. `areas` has p.capacity pairs for each threadgroup of the grid.
-kernel void select_k_filter(device const T* x [[buffer(0)]], device ulong* areas [[buffer(1)]],
+kernel void select_k_filter(device const ELEMENT* x [[buffer(0)]], device ulong* areas [[buffer(1)]],
                             device ulong* lists [[buffer(2)]], constant SelectKParams& p [[buffer(3)]],
                             uint3 group [[threadgroup_position_in_grid]],
                             uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],

@@ -26,15 +26,6 @@ struct SelectKMergeParams {
   uint32_t threads, k, capacity, room;
 };
 
-// A chunk of columns of a (rows, cols) float32 matrix, whose column 0 has the index `first_index`.
-struct SelectKStepParams {
-  int64_t rows, cols, row_stride, groups;
-  uint32_t first_index, misaligned;
-  uint32_t threads, k, capacity, room;
-  uint32_t flip;
-  uint32_t first;  // no pairs were found before
-};
-
 // A digit of the keys: `bits` bits, of which `shift` are below and those above are known.
 struct SelectKDigit {
   uint32_t shift, bits;

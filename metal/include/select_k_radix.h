@@ -12,11 +12,11 @@
 
 // Elements [begin, end) of a row.
 struct Segment {
-  device const T* row;
+  device const ELEMENT* row;
   uint begin, end;
 };
 
-inline Segment segment_of(device const T* x, long part, constant SelectKParams& p) {
+inline Segment segment_of(device const ELEMENT* x, long part, constant SelectKParams& p) {
   long segment = part % p.segments;
   Segment s;
   s.row = x + row_offset(p, part / p.segments);
@@ -43,7 +43,7 @@ kernel void select_k_radix_begin(device uint* histograms [[buffer(0)]], device u
 
 // Counts the values of a digit among the keys of a segment that share the digits above.
 // Threadgroup memory: 8 KB. Reads x once; adds to at most 2048 counts a segment.
-kernel void select_k_radix_count(device const T* x [[buffer(0)]], device const uint* states [[buffer(1)]],
+kernel void select_k_radix_count(device const ELEMENT* x [[buffer(0)]], device const uint* states [[buffer(1)]],
                                  device atomic_uint* histograms [[buffer(2)]], constant SelectKParams& p [[buffer(3)]],
                                  constant SelectKDigit& digit [[buffer(4)]],
                                  uint3 group [[threadgroup_position_in_grid]],
@@ -156,7 +156,7 @@ inline uint count_found(thread const Found& f) {
 
 // How many keys of every segment are less than the k-th, and how many equal to it: tallies (rows, segments, 2).
 // Threadgroup memory: 128 bytes. Reads x once.
-kernel void select_k_radix_tally(device const T* x [[buffer(0)]], device const uint* states [[buffer(1)]],
+kernel void select_k_radix_tally(device const ELEMENT* x [[buffer(0)]], device const uint* states [[buffer(1)]],
                                  device uint* tallies [[buffer(2)]], constant SelectKParams& p [[buffer(3)]],
                                  constant SelectKDigit& digit [[buffer(4)]],
                                  uint3 group [[threadgroup_position_in_grid]],
@@ -208,7 +208,7 @@ kernel void select_k_radix_offsets(device uint* tallies [[buffer(0)]], constant 
 
 // The pairs of the k best of a row (rows, k): those less than the k-th key, then of those equal to it the first, both
 // in the order of the row. Threadgroup memory: 128 bytes. Reads x once, writes 8 k bytes a row.
-kernel void select_k_radix_gather(device const T* x [[buffer(0)]], device const uint* states [[buffer(1)]],
+kernel void select_k_radix_gather(device const ELEMENT* x [[buffer(0)]], device const uint* states [[buffer(1)]],
                                   device const uint* offsets [[buffer(2)]], device ulong* pairs [[buffer(3)]],
                                   constant SelectKParams& p [[buffer(4)]], constant SelectKDigit& digit [[buffer(5)]],
                                   uint3 group [[threadgroup_position_in_grid]],

@@ -3,7 +3,7 @@
 
 #include "select_k_source.h"
 
-// Sorted pairs a lane: k <= 32 LIST.
+// Sorted pairs a lane, 1 or 4: k <= 32 LIST.
 #ifndef LIST
 #define LIST 1
 #endif
@@ -21,49 +21,54 @@ inline ulong exchange_lanes(ulong pair, ushort mask, uint lane) {
   return (lane < (lane ^ mask)) == (pair < other) ? pair : other;
 }
 
+// Orders a bitonic sequence of 2^steps pairs in every 2^steps lanes.
+inline ulong merge_lanes_of(ulong pair, uint steps, uint lane) {
+#pragma unroll
+  for (uint step = steps; step > 0u; step--) {
+    pair = exchange_lanes(pair, ushort(1u << (step - 1u)), lane);
+  }
+  return pair;
+}
+
 // 32 pairs, one a lane.
 inline ulong sort_lanes(ulong pair, uint lane) {
 #pragma unroll
-  for (ushort size = 2; size <= 32; size *= 2) {
-    pair = exchange_lanes(pair, ushort(size - 1), lane);
-#pragma unroll
-    for (ushort distance = size / 4; distance > 0; distance /= 2) {
-      pair = exchange_lanes(pair, distance, lane);
-    }
+  for (uint step = 1u; step <= 5u; step++) {
+    pair = exchange_lanes(pair, ushort((1u << step) - 1u), lane);
+    pair = merge_lanes_of(pair, step - 1u, lane);
   }
   return pair;
+}
+
+inline void order_pairs(thread ulong& a, thread ulong& b) {
+  ulong least = smaller(a, b);
+  b = a < b ? b : a;
+  a = least;
 }
 
 // best := the smallest of both, sorted; `fresh` is sorted, one a lane.
 inline void merge_lanes(thread ulong* best, ulong fresh, uint lane) {
   best[LIST - 1] = smaller(best[LIST - 1], shuffle_xor_pair(fresh, 31));
-#pragma unroll
-  for (int distance = LIST / 2; distance > 0; distance /= 2) {
-#pragma unroll
-    for (int r = 0; r < LIST; r++) {
-      if ((r & distance) == 0) {
-        ulong a = best[r], b = best[r + distance];
-        best[r] = smaller(a, b);
-        best[r + distance] = a < b ? b : a;
-      }
-    }
-  }
+#if LIST == 4
+  order_pairs(best[0], best[2]);
+  order_pairs(best[1], best[3]);
+  order_pairs(best[0], best[1]);
+  order_pairs(best[2], best[3]);
+#endif
 #pragma unroll
   for (int r = 0; r < LIST; r++) {
-#pragma unroll
-    for (ushort distance = 16; distance > 0; distance /= 2) {
-      best[r] = exchange_lanes(best[r], distance, lane);
-    }
+    best[r] = merge_lanes_of(best[r], 5u, lane);
   }
 }
 
 // Pair i of the list, for all lanes.
 inline ulong pair_at(thread const ulong* best, uint i) {
+#if LIST == 4
+  ulong low = (i & 32u) == 0u ? best[0] : best[1], high = (i & 32u) == 0u ? best[2] : best[3];
+  ulong pair = (i & 64u) == 0u ? low : high;
+#else
   ulong pair = best[0];
-#pragma unroll
-  for (int r = 1; r < LIST; r++) {
-    pair = i / 32u == uint(r) ? best[r] : pair;
-  }
+#endif
   ushort from = ushort(i % 32u);
   return pair_of(simd_shuffle(key_of(pair), from), simd_shuffle(index_of(pair), from));
 }
@@ -96,14 +101,14 @@ inline void take_pairs(thread ulong* best, thread ulong& last, thread uint& fill
 // A simdgroup selects a row of any stride.
 // Threadgroup memory: 4 KB. Registers: 2 LIST + about 20. Reads x once, and k of its values again; writes
 // k (8 + size of a value).
-kernel void select_k_simd(device const T* x [[buffer(0)]], device T* values [[buffer(1)]],
+kernel void select_k_simd(device const ELEMENT* x [[buffer(0)]], device ELEMENT* values [[buffer(1)]],
                           device long* indices [[buffer(2)]], constant SelectKParams& p [[buffer(3)]],
                           uint3 group [[threadgroup_position_in_grid]], uint lane [[thread_index_in_simdgroup]],
                           uint simd [[simdgroup_index_in_threadgroup]]) {
   threadgroup ulong buffers[64 * SIMD_ROWS];
   threadgroup ulong* buffer = buffers + 64u * simd;
   for (long row = long(group.x) * SIMD_ROWS + simd; row < p.rows; row += p.groups * SIMD_ROWS) {
-    device const T* from = x + row_offset(p, row);
+    device const ELEMENT* from = x + row_offset(p, row);
     ulong best[LIST];
 #pragma unroll
     for (int r = 0; r < LIST; r++) {

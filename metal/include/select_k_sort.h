@@ -8,7 +8,7 @@
 
 // A threadgroup sorts 2048 neighbouring elements of a row: pairs (rows, n).
 // Threadgroup memory: 16 KB. Reads an element and writes 8 bytes for each.
-kernel void select_k_sort_tiles(device const T* x [[buffer(0)]], device ulong* pairs [[buffer(1)]],
+kernel void select_k_sort_tiles(device const ELEMENT* x [[buffer(0)]], device ulong* pairs [[buffer(1)]],
                                 constant SelectKParams& p [[buffer(2)]], constant SelectKSortParams& s [[buffer(3)]],
                                 uint3 group [[threadgroup_position_in_grid]],
                                 uint thread_index [[thread_index_in_threadgroup]]) {
@@ -17,7 +17,7 @@ kernel void select_k_sort_tiles(device const T* x [[buffer(0)]], device ulong* p
     long row = part / s.tiles;
     uint begin = uint(part % s.tiles * s.tile), n = uint(min(long(s.tile), s.n - long(begin)));
     uint padded = ceil_power_of_2(n);
-    device const T* from = x + row_offset(p, row);
+    device const ELEMENT* from = x + row_offset(p, row);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     for (uint i = thread_index; i < padded; i += s.threads) {
       tile[i] = i < n ? pair_of_element(from[long(begin + i) * p.col_stride], begin + i, p) : NO_PAIR;
@@ -95,15 +95,15 @@ kernel void select_k_merge_runs(device const ulong* pairs [[buffer(0)]], device 
 #if BITS != 64
 
 // The first k of n sorted pairs a row as its result. Reads 8 bytes a pair and its value, writes both.
-kernel void select_k_write(device const ulong* pairs [[buffer(0)]], device const T* x [[buffer(1)]],
-                           device T* values [[buffer(2)]], device long* indices [[buffer(3)]],
+kernel void select_k_write(device const ulong* pairs [[buffer(0)]], device const ELEMENT* x [[buffer(1)]],
+                           device ELEMENT* values [[buffer(2)]], device long* indices [[buffer(3)]],
                            constant SelectKParams& p [[buffer(4)]], constant SelectKSortParams& s [[buffer(5)]],
                            uint3 group [[threadgroup_position_in_grid]],
                            uint thread_index [[thread_index_in_threadgroup]]) {
   for (long part = group.x; part < s.rows * s.tiles; part += s.groups) {
     long row = part / s.tiles, begin = part % s.tiles * s.tile;
     uint n = uint(min(long(s.tile), long(p.k) - begin));
-    device const T* from = x + row_offset(p, row);
+    device const ELEMENT* from = x + row_offset(p, row);
     for (uint i = thread_index; i < n; i += s.threads) {
       uint index = index_of(pairs[row * s.n + begin + i]);
       indices[row * p.k + begin + i] = long(index);

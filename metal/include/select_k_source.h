@@ -10,13 +10,13 @@
 #endif
 
 #if BITS == 16
-#define T ushort
+#define ELEMENT ushort
 #define PER_VECTOR 8u
 #elif BITS == 32
-#define T uint
+#define ELEMENT uint
 #define PER_VECTOR 4u
 #else
-#define T ulong
+#define ELEMENT ulong
 #define PER_VECTOR 2u
 #endif
 
@@ -35,7 +35,7 @@ inline long row_offset(constant SelectKParams& p, long row) {
 }
 
 // The bits that order_key takes.
-inline uint bits_of(T element) {
+inline uint bits_of(ELEMENT element) {
 #if BITS == 16
   return uint(element) << 16;
 #elif BITS == 32
@@ -45,7 +45,7 @@ inline uint bits_of(T element) {
 #endif
 }
 
-inline uint key_of_element(T element, constant SelectKParams& p) {
+inline uint key_of_element(ELEMENT element, constant SelectKParams& p) {
 #if BITS == 64
   return key_of(element);
 #else
@@ -54,7 +54,7 @@ inline uint key_of_element(T element, constant SelectKParams& p) {
 }
 
 // The pair of an element, found at `index` of its row.
-inline ulong pair_of_element(T element, uint index, constant SelectKParams& p) {
+inline ulong pair_of_element(ELEMENT element, uint index, constant SelectKParams& p) {
 #if BITS == 64
   return element;
 #else

@@ -20,8 +20,8 @@ __all__ = ["header", "translate"]
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*(?:pragma[ \t]+once|include[ \t]+["<][^\n]*)\n', re.MULTILINE)
 _USING = re.compile(r"^[ \t]*using\s+namespace\s+metal\s*;", re.MULTILINE)
 _KERNEL = re.compile(r"(?P<attributes>(?:\[\[[^\]]*\]\]\s*)?)\bkernel\s+void\s+(?P<name>\w+)\s*\(")
-_SPACE = re.compile(r"\b(?:device|thread|threadgroup|constant)\b")
-_STATIC = re.compile(r"(?:\A|(?<=[;{}]))(\s*)threadgroup\s+((?:\w+\s+)+\w+\s*(?:\[|;))")
+_SPACE = re.compile(r"\b(?:device|thread|constant)\b")
+_THREADGROUP = re.compile(r"\bthreadgroup\b([^;,(){}=\[]*(?:\(\s*[*&])?)")
 _TABLE = re.compile(
     r"\b(?:static\s+|constexpr\s+)*constant\s+(?:constexpr\s+|const\s+)*((?:\w+\s+)+\w+\s*(?:\[[^\]]*\])*\s*=)"
 )
@@ -94,7 +94,7 @@ def _position(p: Parameter) -> str:
 
 def _words(text: str) -> str:
     """Code without address spaces, swizzles and literals of Metal's own; threadgroup variables are shared."""
-    text = _STATIC.sub(r"\1__shared__ \2", text)
+    text = _THREADGROUP.sub(lambda m: ("" if re.search("[*&]", m.group(1)) else "__shared__") + m.group(1), text)
     text = _SWIZZLE.sub(lambda m: f".swizzle<{', '.join(str('xyzwrgba'.index(c) % 4) for c in m.group(1))}>()", text)
     text = _HALF.sub(r"half(\1f)", text)
     text = re.sub(r"\bconst\s+constant\b|\bconstant\s+const\b", "constant", text)

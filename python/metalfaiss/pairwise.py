@@ -38,7 +38,7 @@ def pairwise_distances(xq: ArrayLike, xb: ArrayLike, metric: int = METRIC_L2, *,
         xq: shape ``(..., nq, d)``, any strides; float32, float16 or bfloat16, other real types as float32.
         xb: shape ``(..., nb, d)``; batch dimensions broadcast with those of ``xq``.
         metric: ``METRIC_L2`` or ``METRIC_INNER_PRODUCT``.
-        stream: where to run; the kernel is for CPU streams.
+        stream: where to run; a CPU stream, or a GPU stream where this build has its kernels.
 
     Returns:
         Shape ``(..., nq, nb)`` in float32: a lazy ``mx.array`` if either input is one, a NumPy array otherwise.

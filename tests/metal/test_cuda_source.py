@@ -100,6 +100,14 @@ def test_what_the_lint_accepts_compiles(file: Path) -> None:
         nvrtc.compile_cuda(translate(flatten(file)), options=FAST)
 
 
+def test_threadgroup_variables_are_shared() -> None:
+    text = translate(WORDS)
+    kernel = text[text.index("__global__") :]
+    assert kernel.count("__shared__") == 3
+    assert "__shared__ float4 fixed[64]" in kernel
+    assert "extern __shared__ uint4" in kernel
+
+
 def test_words_of_the_dialect_compile() -> None:
     assert b"words" in nvrtc.compile_cuda(translate(WORDS), options=FAST)
 

@@ -1,5 +1,7 @@
 """The GPU kernels of select_k, simulated, against a stable sort of NumPy in float64."""
 
+import struct
+from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
@@ -7,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from .simulator import SCHEDULES, Simulator
 
-from metalfaiss import select_k
+from metalfaiss import _core, select_k
+
+from .simulator import SCHEDULES, Simulator
 
 Rng = np.random.Generator
 DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
@@ -81,9 +84,41 @@ def test_the_order_of_threads_does_not_matter(simulator: Simulator, rng: Rng, sc
     check(random(rng, (2, n)), k)
 
 
+# Where the parameters of metal/include/select_k_params.h keep the number of threadgroups, by their size.
+GROUPS_AT = {208: 168, 56: 32, 48: 32}
+
+
+def with_few_groups(steps: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """The launches with at most so many threadgroups: what a plan does when there is more work than a grid holds."""
+    for step in steps:
+        if step["step"] == "launch":
+            groups = min(step["groups"][0], most)
+            step["groups"] = (groups, 1, 1)
+            for i, a in enumerate(step["arguments"]):
+                if isinstance(a, bytes) and len(a) in GROUPS_AT:
+                    at = GROUPS_AT[len(a)]
+                    step["arguments"][i] = a[:at] + struct.pack("q", groups) + a[at + 8 :]
+    return steps
+
+
+@pytest.mark.parametrize("most", [1, 3])
+@pytest.mark.parametrize(
+    ("rows", "n", "k"), [(41, 33, 9), (5, 1500, 200), (2, 50000, 7), (2, 5000, 4000), (3, 9001, 2100), (2, 66001, 2050)]
+)
+def test_fewer_threadgroups_than_work(rng: Rng, most: int, rows: int, n: int, k: int) -> None:
+    simulator = Simulator()
+    _core.simulate(lambda steps: simulator(with_few_groups(steps, most)))
+    try:
+        check(random(rng, (rows, n)), k)
+        assert all(t.bytes for t in simulator.traffic)
+    finally:
+        _core.simulate(None)
+    simulator.check()
+
+
 # ------------------------------------------------------------------------ data
 
-DISTRIBUTIONS = {
+DISTRIBUTIONS: dict[str, Callable[[Rng, int], Any]] = {
     "ascending": lambda rng, n: np.arange(n),
     "descending": lambda rng, n: -np.arange(n),
     "organ pipe": lambda rng, n: np.abs(np.arange(n) - n // 2),

@@ -6,13 +6,10 @@
 #include <map>
 #include <set>
 
-#include "check.h"
+#include "plan_check.h"
 #include "qr_params.h"
 
 using namespace metalfaiss::gpu;
-using metalfaiss::cpu::failures;
-using metalfaiss::cpu::simd_level;
-using metalfaiss::cpu::simd_level_name;
 
 namespace {
 
@@ -37,32 +34,18 @@ const std::map<std::string, Signature> kKernels = {
     {"qr_reconstruct", {"qr_blocked", {Access::read_write, Access::write, Access::write}}},
     {"qr_project", {"qr_blocked", {Access::read, Access::read, Access::write}}},
     {"qr_multiply", {"qr_blocked", {Access::read, Access::read, Access::write}}},
-    {"qr_update", {"qr_blocked", {Access::read, Access::read, Access::read, Access::write}}},
+    {"qr_update", {"qr_blocked", {Access::read, Access::read, Access::read_write}}},
+    {"qr_update_input", {"qr_blocked", {Access::read, Access::read, Access::read, Access::write}}},
     {"qr_begin", {"qr_blocked", {Access::write, Access::read}}},
     {"qr_collect", {"qr_blocked", {Access::read_write, Access::read, Access::read}}},
 };
-
-template <typename Params>
-Params params_of(const Launch& launch) {
-  Params params{};
-  const Bytes& bytes = std::get<Bytes>(launch.arguments.back());
-  CHECK(bytes.size() == sizeof(Params));
-  std::memcpy(&params, bytes.data(), sizeof(Params));
-  return params;
-}
 
 const Memory& memory_of(const Launch& launch, size_t i) {
   return std::get<Buffer>(launch.arguments.at(i)).memory;
 }
 
 int64_t constant(const Launch& launch, const std::string& name) {
-  for (const Constant& c : launch.constants) {
-    if (c.name == name) {
-      return std::stoll(c.value);
-    }
-  }
-  CHECK(!"no such constant");
-  return 1;
+  return std::stoll(constant_of(launch, name));
 }
 
 struct Checker {
@@ -125,7 +108,7 @@ struct Checker {
       check_tree(launch);
     } else {
       CHECK(launch.threads.x == 256 && launch.threadgroup_bytes == 0 && launch.constants.empty());
-      if (launch.kernel == "qr_project" || launch.kernel == "qr_update") {
+      if (launch.kernel == "qr_project" || launch.kernel.starts_with("qr_update")) {
         check_tiles(launch);
       }
     }
@@ -171,12 +154,13 @@ struct Checker {
     CHECK(!is_project || (p.splits - 1) * p.split_rows < p.rows);
     check_extent(launch, 0, (matrices - 1) * p.v_matrix_stride + (p.rows - 1) * p.v_stride + p.width);
     const int64_t last = (p.splits - 1) * p.width * p.out_stride + (height - 1) * p.out_stride + p.columns;
-    check_extent(launch, is_project ? 2 : 3, (matrices - 1) * p.out_matrix_stride + last);
+    check_extent(launch, launch.arguments.size() - 2, (matrices - 1) * p.out_matrix_stride + last);
   }
 };
 
 void check(const QrProblem& qr, const QrTuning& tuning = {}) {
   Plan plan = plan_qr(qr, tuning);
+  check_plan(plan);
   Checker{plan, qr}.run();
 }
 
@@ -187,7 +171,7 @@ int count(const Plan& plan, const std::string& kernel) {
 
 void test_shapes() {
   for (int64_t matrices : {1, 3}) {
-    for (int64_t m : {1, 2, 7, 8, 9, 31, 32, 33, 64, 65, 129, 511, 512, 513, 1025, 2049, 9001, 100000}) {
+    for (int64_t m : {1, 2, 7, 8, 9, 31, 32, 33, 64, 65, 129, 511, 512, 513, 640, 641, 1025, 2049, 9001, 100000}) {
       for (int64_t n : {1, 5, 8, 9, 16, 17, 32, 33, 64, 65, 128, 129, 200, 300}) {
         check(problem(m, n, matrices));
         check(problem(m, n, matrices), {.simdgroups = 4, .split_rows = 16, .groups = 7});
@@ -198,15 +182,14 @@ void test_shapes() {
 
 void test_tree() {
   Plan plan = plan_qr(problem(1 << 20, 64));
-  CHECK(plan.steps.size() == 2 * 4 + 1);  // 2048 leaves, 256, 32, 4, 1
+  CHECK(plan.steps.size() == 2 * 4 + 1);  // 1639 leaves, 164, 17, 2, 1
   CHECK(count(plan, "qr_factor") == 4 && count(plan, "qr_root") == 1 && count(plan, "qr_form") == 4);
-  int64_t bytes = 0;
-  for (int64_t scratch : plan.scratch) {
-    bytes += scratch;
-  }
-  CHECK(3 * bytes < int64_t{4} << 26);
+  CHECK(4 * scratch_bytes(plan) < int64_t{4} << 26);
+  CHECK(2 * scratch_bytes(plan_qr(problem(641, 64))) < 4 * 641 * 64);
   CHECK(plan_qr(problem(512, 64)).steps.size() == 1);
-  CHECK(plan_qr(problem(513, 64)).steps.size() == 3);
+  CHECK(plan_qr(problem(640, 64)).steps.size() == 1);
+  CHECK(plan_qr(problem(641, 64)).steps.size() == 3);
+  CHECK(plan_qr(problem(513, 32)).steps.size() == 3);
   CHECK(plan_qr(problem(2048, 8)).steps.size() == 1);
   CHECK(plan_qr(problem(1024, 16)).steps.size() == 1);
   CHECK(plan_qr(problem(64, 16, 10000)).steps.size() == 1);
@@ -236,9 +219,14 @@ void test_levels() {
 void test_panels() {
   Plan plan = plan_qr(problem(1000, 200));
   CHECK(count(plan, "qr_reconstruct") == 4);
-  CHECK(count(plan, "qr_project") == 3 + 4 && count(plan, "qr_update") == 3 + 4);
+  CHECK(count(plan, "qr_project") == 3 + 4);
+  CHECK(count(plan, "qr_update_input") == 1 && count(plan, "qr_update") == 2 + 4);
   CHECK(count(plan, "qr_begin") == 1 && count(plan, "qr_collect") == 1);
   CHECK(count(plan_qr(problem(100, 130)), "qr_project") == 1 + 2 + 1);
+  for (auto [m, n] : {std::pair<int64_t, int64_t>{4096, 256}, {1024, 1024}, {100000, 1000}, {70, 70}}) {
+    CHECK(scratch_bytes(plan_qr(problem(m, n))) < 3 * 4 * m * n + (16 << 20));
+    CHECK(scratch_bytes(plan_qr(problem(m, n, 1000))) < 1000 * 3 * 4 * m * n + (16 << 20));
+  }
 }
 
 void test_strides() {

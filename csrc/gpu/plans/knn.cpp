@@ -9,7 +9,7 @@ namespace metalfaiss::gpu {
 
 namespace {
 
-// Of metal/knn.metal.
+// Of metal/knn.metal and metal/knn_exact.metal.
 constexpr int64_t kThreads = 256;
 constexpr int64_t kSimdgroups = 8;
 constexpr int64_t kCentreColumns = 64;
@@ -30,7 +30,7 @@ float round_up(double x) {
 
 // The rows that are kept for a query, in view of the margin that proves results. 0 where there are too many.
 int64_t list_size(int64_t k) {
-  return k <= 16 ? 32 : k <= 96 ? 128 : k <= 448 ? 512 : k <= 1920 ? 2048 : 0;
+  return k <= 16 ? 32 : k <= 104 ? 128 : k <= 460 ? 512 : k <= 1920 ? 2048 : 0;
 }
 
 // Queries of a threadgroup of knn_direct: what threadgroup memory has room for.
@@ -131,8 +131,9 @@ class Planner {
 
   void launch(std::string kernel, std::vector<Constant> constants, std::vector<Argument> arguments, Size groups,
               int64_t threads = kThreads) {
+    const char* family = kernel.starts_with("knn_exact") || kernel == "knn_trivial" ? "knn_exact" : "knn";
     plan_.steps.push_back(
-        Launch{"knn", std::move(kernel), std::move(constants), std::move(arguments), groups, {threads, 1, 1}});
+        Launch{family, std::move(kernel), std::move(constants), std::move(arguments), groups, {threads, 1, 1}});
   }
 
   Plan trivial() {
@@ -230,7 +231,7 @@ class Planner {
   // L2: relative to |q|^2 + |b|^2, for the product, for the sums of squares and for moving the origin. Inner products:
   // relative to |q| |b|.
   float relative_of_products() const {
-    double product = g_.d * kRound + g_.limits.product_error;
+    double product = 2 * g_.d * kRound + g_.limits.product_error;  // sums may be cut off as well
     return round_up(1.1 * (product + (ceil_div(g_.d, 32) + 32) * kRound));
   }
 

@@ -16,8 +16,9 @@ struct KnnLimits {
   int64_t slab_rows = 512;         // of a threadgroup, at least
   int64_t tile_queries = 2048;     // searched together, at most
   int64_t scratch = 64 << 20;      // bytes, except where a single query needs more: about 24 k
-  // How far the product rounds its operands, relatively: 0 for float32, 2^-9 where it multiplies in TF32.
-  double product_error = 0;
+  // How far the product rounds its operands, relatively: MLX multiplies float32 in TF32, whose 10 bits may be cut off,
+  // on NVIDIA GPUs and on Apple's with matrix units. 0 for float32.
+  double product_error = 0x1p-9;
 };
 
 struct Knn {

@@ -37,12 +37,13 @@ struct Shape {
   }
 };
 
-// Rows of 8 where one simdgroup then holds the matrix.
-Shape shape_for(int64_t rows, int64_t columns) {
-  Shape shape = columns <= 8    ? Shape{8, 1, 32}
-                : columns <= 16 ? Shape{16, 1, 32}
-                : columns <= 32 ? Shape{32, 1, 32}
-                                : Shape{32, 2, 32};
+// Rows of 8 where one simdgroup then holds the matrix. Trees of wide leaves have higher ones, as high as registers
+// allow: what the tree moves is inverse to it.
+Shape shape_for(int64_t rows, int64_t columns, int64_t simdgroups) {
+  if (columns > 32) {
+    return {32, 2, rows <= 32 * simdgroups ? 32 : 40};
+  }
+  Shape shape{columns <= 8 ? 8 : columns <= 16 ? 16 : 32, 1, 32};
   if (shape.groups() > 1 && rows <= 8 * shape.groups()) {
     shape.rows = 8;
   }
@@ -85,7 +86,7 @@ class Planner {
   // Q and R of matrices of at most QR_PANEL columns, not wider than high. q: contiguous.
   void tree(const Matrices& a, Memory q, const Rows& r) {
     const int64_t n = a.columns;
-    const Shape shape = shape_for(a.rows, n);
+    const Shape shape = shape_for(a.rows, n, tuning_.simdgroups);
     const int64_t needed = std::max<int64_t>(ceil_div(a.rows, shape.rows_per_simdgroup()), shape.cols);
     const int64_t simds = std::min<int64_t>(needed, tuning_.simdgroups);
     const int64_t leaf_rows = simds * shape.rows_per_simdgroup(), leaves = ceil_div(a.rows, leaf_rows);
@@ -154,6 +155,19 @@ class Planner {
     Memory v, k;
   };
 
+  // A temporary that one update after the other uses.
+  struct Shared {
+    int index = -1;
+
+    Memory room(Plan& plan, int64_t floats) {
+      if (index < 0) {
+        index = plan.allocate(0).index;
+      }
+      plan.scratch[index] = std::max(plan.scratch[index], kFloat * floats);
+      return scratch(index);
+    }
+  };
+
   Memory floats(int64_t count) { return plan_.allocate(kFloat * count); }
 
   Matrices matrices(const Rows& rows, int64_t height, int64_t width) const {
@@ -181,16 +195,23 @@ class Planner {
     p.splits = static_cast<int32_t>(ceil_div(c.rows, split_rows));
     p.out_matrix_stride = p.splits * panel.width * c.columns;
     p.transposed = transposed;
-    const Memory parts = floats(matrices_ * p.out_matrix_stride);
+    const Memory parts = parts_.room(plan_, matrices_ * p.out_matrix_stride);
     project(v, c, parts, p);
-    const Memory mixed = floats(matrices_ * panel.width * c.columns);
+    const Memory mixed = mixed_.room(plan_, matrices_ * panel.width * c.columns);
     launch("qr_blocked", "qr_multiply", {}, {read(parts), read(panel.k), write(mixed)}, p,
            matrices_ * ceil_div(c.columns, kStrip), kThreads);
     p.splits = 1;
     p.out_stride = out.stride;
     p.out_matrix_stride = out.matrix_stride;
-    launch("qr_blocked", "qr_update", {}, {read(v.memory), read(mixed), read(c.memory), write(out.memory)}, p,
-           tiles * ceil_div(c.rows, kTile), kThreads);
+    const bool in_place = c.memory.kind == out.memory.kind && c.memory.index == out.memory.index;
+    std::vector<Argument> arguments{read(v.memory), read(mixed)};
+    if (in_place) {
+      arguments.push_back(read_write(out.memory));
+    } else {
+      arguments.insert(arguments.end(), {read(c.memory), write(out.memory)});
+    }
+    launch("qr_blocked", in_place ? "qr_update" : "qr_update_input", {}, arguments, p, tiles * ceil_div(c.rows, kTile),
+           kThreads);
   }
 
   void project(const Rows& v, const Matrices& c, Memory out, const QrBlockParams& p) {
@@ -244,6 +265,7 @@ class Planner {
   const QrTuning& tuning_;
   const int64_t matrices_;
   Plan plan_;
+  Shared parts_, mixed_;
 };
 
 // Gives the matrices the batch dimensions that are needed to step through them; returns how many there are.

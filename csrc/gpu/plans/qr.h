@@ -26,7 +26,7 @@ struct QrTuning {
 };
 
 // Output 0 = Q (batch, rows, k), output 1 = R (batch, k, columns), k = min(rows, columns), both row-contiguous, no size
-// 0. Scratch: for k <= 64 less than a third of A; beyond, about two and a half times A.
+// 0. Scratch: for k <= 64 less than half of A; beyond, less than three times A and 16 MB.
 Plan plan_qr(const QrProblem& problem, const QrTuning& tuning = {});
 
 }  // namespace metalfaiss::gpu

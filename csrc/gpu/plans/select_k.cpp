@@ -168,24 +168,4 @@ Plan select_k_plan(const SelectKArgs& args, const SelectKSizes& sizes) {
   return plan;
 }
 
-void select_k_step(Plan& plan, const SelectKStep& step, int64_t max_groups) {
-  using namespace select_k;
-  Queue queue(step.k, step.cols, kPerThread);
-  SelectKStepParams p{};
-  p.rows = step.rows;
-  p.cols = step.cols;
-  p.row_stride = step.row_stride;
-  p.groups = std::min(step.rows, max_groups);
-  p.first_index = static_cast<uint32_t>(step.first_index);
-  p.misaligned = static_cast<uint32_t>(step.misaligned / 4);
-  p.k = static_cast<uint32_t>(step.k);
-  p.flip = step.largest ? 0x80000000u : 0;
-  p.first = step.first;
-  queue.into(p);
-  Buffer state = step.first ? write(step.state) : read_write(step.state);
-  Launch l = launch("select_k_step", 32, p.groups, queue.threads, {read(step.matrix), state, bytes_of(p)});
-  l.threadgroup_bytes = queue.bytes();
-  plan.steps.push_back(l);
-}
-
 }  // namespace metalfaiss::gpu

@@ -33,24 +33,4 @@ struct SelectKArgs {
 // input 0: x; output 0: values (rows, k) of x's dtype; output 1: int64 indices (rows, k). 1 <= k <= n.
 Plan select_k_plan(const SelectKArgs& args, const SelectKSizes& sizes = {});
 
-// Merges a chunk of a float32 matrix into the k best pairs of every row that were found before: a search whose distance
-// matrix is made in chunks. `state` holds (rows, k) pairs of 64 bits, sorted: the key of order_key
-// (metal/include/ordering.h) in the upper half, the index below it. Where fewer than k columns came yet, it is padded
-// with ones.
-struct SelectKStep {
-  Memory matrix;            // (rows, cols)
-  int64_t rows, cols;       // rows > 0, cols > 0
-  int64_t row_stride;       // in elements
-  int64_t misaligned = 0;   // bytes by which the matrix begins behind a multiple of 16
-  int64_t first_index = 0;  // of column 0: first_index + cols <= 2^32 - 1
-  Memory state;             // rows * k * 8 bytes
-  int64_t k;                // <= kSelectKStepMax
-  bool largest = false;
-  bool first = false;  // nothing was found before: state is written, not read
-};
-
-inline constexpr int64_t kSelectKStepMax = 2048;
-
-void select_k_step(Plan& plan, const SelectKStep& step, int64_t max_groups = 1 << 20);
-
 }  // namespace metalfaiss::gpu

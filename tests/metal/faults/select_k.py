@@ -115,13 +115,13 @@ FAULTS = [
         threadgroup_row,
         r"out of bounds.*row\[i\].*input 0",
     ),
-    _fault("alignment_ignored", "(0u - misaligned - begin)", "(0u - begin)", threadgroup_row, r"misaligned.*body\[v\]"),
+    _fault("alignment_ignored", "(0u - misaligned - begin)", "(0u - begin)", threadgroup_row, r"misaligned.*body\["),
     _fault(
         "one_vector_too_many",
-        "v < vectors ? body[v]",
-        "v <= vectors ? body[v]",
+        "body[min(v, vectors - 1u)]",
+        "body[min(v, vectors)]",
         threadgroup_row,
-        r"out of bounds.*body\[v\].*input 0",
+        r"out of bounds.*body\[.*input 0",
     ),
     _fault(
         "segment_too_long",

@@ -17,8 +17,6 @@ _MAX_GROUPS = 2**31
 # (attribute, index): const, bytes of what it points to, their alignment
 Parameters = dict[tuple[str, int], tuple[bool, int, int]]
 
-_SIMD = re.compile(r"\b(simd_\w+|simdgroup_\w+)\s*[(<]")
-
 
 def launch_findings(
     step: dict[str, Any], kernel: Kernel, parameters: Parameters, moves: Mapping[str, int]
@@ -45,8 +43,6 @@ def _sizes(step: dict[str, Any], kernel: Kernel) -> Iterator[str]:
     x, y, z = step["threads"]
     if x * y * z > MAX_THREADS:
         yield f"{x * y * z} threads in a threadgroup: at most {MAX_THREADS} are allowed"
-    if (x * y * z) % 32 and _SIMD.search(step["source"]):
-        yield f"{x * y * z} threads in a threadgroup: with simdgroup operations it must be a multiple of 32"
     if any(p.attribute in ("thread_position_in_grid", "threads_per_grid") for p in kernel.parameters):
         for axis, groups, threads in zip("xyz", step["groups"], step["threads"], strict=True):
             if groups * threads > 2**32:

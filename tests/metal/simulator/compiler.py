@@ -47,6 +47,13 @@ _KERNEL_FLAGS = [
     "-mllvm",
     "-tsan-instrument-read-before-write=1",
     "-ftrivial-auto-var-init=pattern",
+    # Calls where threads meet are known by their address: nothing may copy them (nor merge them: see SIM_SHIM).
+    "-mllvm",
+    "-disable-tail-duplicate",
+    "-mllvm",
+    "-disable-early-taildup",
+    "-mllvm",
+    "-tail-dup-placement=0",
     # Endless loops and null pointers stay, and stacks that overflow fault.
     "-fno-finite-loops",
     "-fno-delete-null-pointer-checks",
@@ -100,10 +107,14 @@ def _compiler_digest() -> str:
     return _digest(str(found), str(found.stat().st_mtime_ns), *_KERNEL_FLAGS, *texts)
 
 
-def _compile(out: Path, arguments: list[str]) -> None:
-    """Writes `out` in one step, so that other processes see all of it or nothing."""
+def _compile(out: Path, arguments: list[str], source: str = "") -> None:
+    """Writes `out` in one step, so that other processes see all of it or nothing. The source is of C++."""
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         made = Path(scratch) / out.name
+        if source:
+            text = Path(scratch) / "kernel.cpp"
+            text.write_text(source, encoding="ascii")
+            arguments = [*arguments, str(text)]
         run = subprocess.run([clang(), "-o", str(made), *arguments], capture_output=True, text=True, check=False)
         if run.returncode != 0:
             raise CompileError(run.stderr)
@@ -128,10 +139,5 @@ def compile_kernel(name: str, source: str) -> Path:
     key = _digest(_compiler_digest(), runtime_path().name, source)
     out = _cache() / f"{name[:80]}-{key}{_SUFFIX}"
     if not out.exists():
-        text = out.with_suffix(f".{os.getpid()}.cpp")
-        text.write_text(source, encoding="ascii")
-        try:
-            _compile(out, [*_KERNEL_FLAGS, "-x", "c++", str(text), "-x", "none", str(runtime_path())])
-        finally:
-            text.unlink()
+        _compile(out, [*_KERNEL_FLAGS, str(runtime_path())], source)
     return out

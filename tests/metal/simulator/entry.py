@@ -18,6 +18,8 @@ __all__ = ["MAX_BUFFERS", "Kernel", "Parameter", "find_kernel", "host_source", "
 
 MAX_BUFFERS = 31  # of a kernel; its [[threadgroup(i)]] follow
 
+_MAX_ARRAYS = 64  # kMaxArrays of runtime/memory.cpp: of all kernels of a file together
+
 _DECLARATOR = r"\w+(?:\s*\[[^\]]*\])*"
 _ARRAYS = re.compile(
     r"(?m)(?P<lead>^[ \t]*|[{};][ \t]*)threadgroup\s+(?:alignas\s*\([^)]*\)\s*)?"
@@ -110,6 +112,8 @@ def _arrays(source: str) -> str:
         parts += [text[end : match.start()], match["lead"], *macros, "\n" * match.group().count("\n")]
         end = match.end()
     out = "".join([*parts, text[end:]])
+    if count > _MAX_ARRAYS:
+        raise ValueError(f"{count} threadgroup arrays: the simulator has room for {_MAX_ARRAYS}")
     missed = _MISSED.search(out)
     if missed:
         raise ValueError(f"not understood as the declaration of a threadgroup array: {missed.group()}")

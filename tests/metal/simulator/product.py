@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["multiply"]
 
 
-def multiply(step: dict[str, Any], memories: Mapping[str, Memory]) -> list[str]:
-    """Computes out = A B in float32, as MLX would; what is wrong with the step."""
+def multiply(step: dict[str, Any], memories: Mapping[str, Memory]) -> tuple[list[str], dict[str, native.Counters]]:
+    """Computes out = A B in float32, as MLX would; what is wrong with the step, and its bytes, each moved once."""
     m, n, k = step["mnk"]
     a_stride, b_stride = step["strides"]
     b_rows, b_columns = (n, k) if step["b_transposed"] else (k, n)
@@ -27,7 +27,7 @@ def multiply(step: dict[str, Any], memories: Mapping[str, Memory]) -> list[str]:
         *_check("out", step["out"], m, n, n, memories, reads=False),
     ]
     if found or m == 0 or n == 0:
-        return found
+        return found, {}
     a = _view(step["a"], m, k, a_stride, memories)
     b = _view(step["b"], b_rows, b_columns, b_stride, memories)
     with np.errstate(all="ignore"):  # vectors may be infinite
@@ -35,7 +35,11 @@ def multiply(step: dict[str, Any], memories: Mapping[str, Memory]) -> list[str]:
     label, address, _, _ = step["out"]
     memory = memories[label]
     native.lib().sim_mark_written(memory.index, address - memory.base, 4 * m * n)
-    return []
+    bytes: dict[str, native.Counters] = {}
+    for name, read, written in (("a", 4 * m * k, 0), ("b", 4 * k * n, 0), ("out", 0, 4 * m * n)):
+        before = bytes.get(step[name][0], native.Counters(0, 0, 0, 0))
+        bytes[step[name][0]] = native.Counters(*np.add(before, (read, written, read, written)).tolist())
+    return [], bytes
 
 
 def _check(

@@ -86,11 +86,16 @@ class Simulator:
         finally:
             core.simulate(None)
 
+    def report(self) -> str:
+        """Every finding so far, once each."""
+        return "The simulator found:\n" + "\n".join(f"- {f}" for f in dict.fromkeys(self.findings))
+
     def check(self) -> None:
-        """Raises AssertionError with every finding so far."""
-        found, self.findings = self.findings, []
-        if found:
-            raise AssertionError("The simulator found:\n" + "\n".join(f"- {f}" for f in dict.fromkeys(found)))
+        """Raises AssertionError with every finding since the last call."""
+        text, is_wrong = self.report(), bool(self.findings)
+        self.findings = []
+        if is_wrong:
+            raise AssertionError(text)
 
     def _run(self, steps: list[dict[str, Any]]) -> None:
         native.lib().sim_begin_plan()
@@ -106,8 +111,9 @@ class Simulator:
     def _step(self, step: dict[str, Any], memories: dict[str, Memory]) -> bool:
         """Whether what follows can run as well."""
         if step["step"] == "product":
-            self.findings += multiply(step, memories)
-            self.traffic.append(Traffic("product", "product", _counted(memories)))
+            found, bytes = multiply(step, memories)
+            self.findings += found
+            self.traffic.append(Traffic("product", "product", bytes))
             return True
         return step["step"] != "launch" or self._launch(step, memories)
 

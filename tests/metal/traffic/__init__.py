@@ -6,8 +6,8 @@ A module of this package is about the operations of one family and has a list CA
 
 The bytes of a memory in a launch are those that a GPU moves whose cache forgets nothing within a threadgroup and
 everything between threadgroups: for each threadgroup, the distinct bytes that it reads without having written them
-before, and the distinct bytes that it writes. The table keeps what threads asked for as well ("issued"), where the
-lanes of a simdgroup that read one address count once each.
+before, and the distinct bytes that it writes. The table keeps what threads asked for as well ("issued"), where every
+lane counts, also those of a simdgroup that read one address together.
 
     python -m tests.metal.traffic --write
 """

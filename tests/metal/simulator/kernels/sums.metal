@@ -14,10 +14,10 @@ struct SumsParams {
   int32_t rows;
 };
 
-kernel void sums(device const T* x [[buffer(0)]], device float* out [[buffer(1)]],
-                 constant SumsParams& p [[buffer(2)]], threadgroup float* row [[threadgroup(0)]],
-                 uint3 group [[threadgroup_position_in_grid]], uint tid [[thread_index_in_threadgroup]],
-                 uint lane [[thread_index_in_simdgroup]], uint simd [[simdgroup_index_in_threadgroup]]) {
+kernel void sums(device const T* x [[buffer(0)]], device float* out [[buffer(1)]], constant SumsParams& p [[buffer(2)]],
+                 threadgroup float* row [[threadgroup(0)]], uint3 group [[threadgroup_position_in_grid]],
+                 uint tid [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+                 uint simd [[simdgroup_index_in_threadgroup]]) {
   threadgroup float part[SIMDS];
   const uint threads = SIMDS * 32;
   const uint columns = (uint)p.columns;

@@ -31,8 +31,8 @@ static inline Hit reduce(Hit mine) {
 }
 
 // One simdgroup finds the shortest of n vectors with 4 * quads elements.
-kernel void shortest(device const T4* x [[buffer(0)]], device Hit* out [[buffer(1)]], constant uint2& size [[buffer(2)]],
-                     uint lane [[thread_index_in_simdgroup]]) {
+kernel void shortest(device const T4* x [[buffer(0)]], device Hit* out [[buffer(1)]],
+                     constant uint2& size [[buffer(2)]], uint lane [[thread_index_in_simdgroup]]) {
   const uint n = size.x, quads = size.y;
   Hit mine = {INFINITY, UINT_MAX};
   for (uint i = lane; i < n; i += 32) {

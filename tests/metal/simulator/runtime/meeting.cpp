@@ -90,6 +90,15 @@ void compare_trails(int simd) {
 
 namespace {
 
+[[gnu::cold]] void partial_simdgroup(const char* operation, uint64_t pc) {
+  if (Finding* found = find(What::simd, pc)) {
+    std::snprintf(found->text, sizeof(found->text),
+                  "%s is in a simdgroup of %d lanes: the threads of a threadgroup must be a multiple of 32", operation,
+                  __builtin_popcount(g.simd->members));
+  }
+  abort_launch();
+}
+
 // Waits for all lanes of the simdgroup; the values that each brought, 16 bytes a lane.
 void* meet(const char* operation, uint64_t pc, const void* value, uint64_t bytes, int flags) {
   Fiber& f = *g.fiber;
@@ -101,6 +110,9 @@ void* meet(const char* operation, uint64_t pc, const void* value, uint64_t bytes
   if ((simd.arrived && simd.site != f.site) || simd.exited) [[unlikely]] {
     uint32_t others = simd.arrived && simd.site != f.site ? simd.arrived : simd.exited;
     diverged(What::simd, operation, pc, g.fibers[f.thread - lane + __builtin_ctz(others)]);
+  }
+  if (simd.members != ~0u) [[unlikely]] {
+    partial_simdgroup(operation, pc);
   }
   simd.site = f.site;
   std::memcpy(simd.slots[parity][lane], value, bytes);
@@ -172,6 +184,9 @@ SIM_API void sim_simdgroup_barrier(int flags) {
 
 SIM_API void sim_trail(uint64_t pc) {
   Fiber& f = *g.fiber;
+  if (g.simd->members != ~0u) [[unlikely]] {
+    partial_simdgroup("a matrix operation", pc);
+  }
   f.trail = (f.trail ^ pc ^ f.calls) * 0x9e3779b97f4a7c15ull;
   f.trail_pc = pc;
 }

@@ -221,6 +221,12 @@ SIM_API void sim_image(const void* function, uint64_t* out) {
 SIM_API void* sim_threadgroup(int index, const char* name, uint64_t bytes, uint64_t) {
   if (!arrays[index]) {
     int memory = add_memory(Kind::threadgroup, bytes, 0);
+    if (memory < 0) {
+      if (Finding* f = find(What::crash, SIM_PC)) {
+        std::snprintf(f->text, sizeof(f->text), "the simulator has no room for the threadgroup array %s", name);
+      }
+      abort_launch();
+    }
     Memory& m = g.memories[memory];
     m.mode = kReadable | kWritable;
     std::memset(m.begin, 0xff, bytes);

@@ -6,7 +6,7 @@
 
 extern "C" {
 void sim_access_matrix(const void* p, sim_u64 size, int is_write, sim_u64 pc);
-void sim_trail(sim_u64 pc);
+__attribute__((convergent, nomerge)) void sim_trail(sim_u64 pc);
 int sim_row(int lane);
 int sim_column(int lane);
 __attribute__((convergent, nomerge)) void sim_multiply_accumulate(const float* ab, float* d, sim_u64 pc);
