@@ -3,21 +3,23 @@
 // A threadgroup takes the panels of PANEL rows of one slab, one after the other. Of a panel it makes Y = A_panel V,
 // CHUNK columns of A at a time, into threadgroup memory; then it goes back over the chunks, the last one first as it is
 // still there, and adds A_chunk^T Y to its own sum. The n x k sum stays in registers until the slab ends: that is what
-// bounds n k, by 16384 with 8 simdgroups and 32768 with 16. Each slab's sum is written once, and gemm_sum (gemm.metal)
+// bounds n k, by 8192 with 8 simdgroups and 32768 with 16. Each slab's sum is written once, and gemm_sum (gemm.metal)
 // adds them. Larger n k: the plan makes A V and A^T Y with gemm.metal, so that A is read twice.
 //
-//   CHUNK x Z_K   simdgroups   n up to        threadgroup memory   for
-//     128 x 8       8 or 16    2048 or 4096        23 KB           k <= 8
-//      64 x 32      8 or 16     512 or 1024        18 KB           k <= 32
-//      32 x 64      8 or 16     256 or 512         13 KB           k <= 64
-//      32 x 128     16          256                21 KB           k <= 128
+//   PANEL x CHUNK x Z_K   simdgroups   n up to   threadgroup memory   for
+//      32 x 128 x 8        8 or 16   1024, 4096        23 KB          k <= 8
+//      32 x 64 x 32           8          256           18 KB          k <= 32
+//      64 x 64 x 32          16         1024           26 KB
+//      32 x 32 x 64        8 or 16    128, 512         13 KB          k <= 64
+//      32 x 32 x 128         16          256           21 KB          k <= 128
 //
-// Registers: CHUNK Z_K CHUNKS / (32 simdgroups), at most 64, of a lane hold the sum; about 30 more. 512 such threads
-// fill the registers of a core of an M1 (208 KB, as far as is known).
+// Registers: CHUNK CHUNKS Z_K / (32 simdgroups) of a lane hold the sum, at most 32 with 8 simdgroups and 64 with 16.
+// NVRTC takes 128 in all where 64 of them are the sum; 512 such threads fill the registers of a multiprocessor, and
+// those of an M1's core (208 KB, as far as is known) with 104 each.
 //
-// Bytes moved: A once from memory. Its panel of 32 n elements is read again by the same threadgroup before the next one
-// (all but the last chunk: not at all for n <= CHUNK), from a cache if it holds 128 n bytes a threadgroup; V once a
-// panel, that is k / 32 of A's bytes, from a cache. Sums: 8 slabs n k bytes written and read; the plan keeps them to a
+// Bytes moved: A once from memory. A panel is read again by the same threadgroup before the next one (all but its last
+// chunk: not at all for n <= CHUNK), from a cache if it holds 4 PANEL n bytes a threadgroup; V once a panel, that is
+// k / PANEL of A's bytes, from a cache. Sums: 8 slabs n k bytes written and read; the plan keeps them to a
 // quarter of A, or 32 slabs. An output costs 4 m / k bytes in float32. On an M3 Max (400 GB/s, 14 TFLOP/s) one pass of
 // k = 32 takes as long in memory as in arithmetic; where k >= 64, arithmetic takes longer than two passes would.
 #include <metal_simdgroup_matrix>
@@ -112,17 +114,19 @@ using namespace metal;
       threadgroup_barrier(mem_flags::mem_threadgroup);
     }
 
+    for (int c = chunks - 1; c >= 0; c--) {
+      if (c != chunks - 1) {
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        load_tile(at, PANEL, CHUNK, (device const uchar*)(panel + c * CHUNK * p.a_column), element_type(a), p.a_row,
+                  p.a_column, rows_left, p.rows - c * CHUNK, p.a_order, thread_index, THREADS);
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+      }
 #pragma unroll
-    for (int c = CHUNKS - 1; c >= 0; c--) {
-      if (c < chunks) {
-        if (c != chunks - 1) {
-          threadgroup_barrier(mem_flags::mem_threadgroup);
-          load_tile(at, PANEL, CHUNK, (device const uchar*)(panel + c * CHUNK * p.a_column), element_type(a), p.a_row,
-                    p.a_column, rows_left, p.rows - c * CHUNK, p.a_order, thread_index, THREADS);
-          threadgroup_barrier(mem_flags::mem_threadgroup);
+      for (int i = 0; i < CHUNKS; i++) {  // constant indices keep the sum in registers
+        if (i == c) {
+          multiply_blocks(sum + i * BLOCKS_N * BLOCKS_K, BLOCKS_N, BLOCKS_K, at + row, STRIDE_C, true, yt + column,
+                          STRIDE_K, PANEL);
         }
-        multiply_blocks(sum + c * BLOCKS_N * BLOCKS_K, BLOCKS_N, BLOCKS_K, at + row, STRIDE_C, true, yt + column,
-                        STRIDE_K, PANEL);
       }
     }
   }

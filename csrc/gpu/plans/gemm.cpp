@@ -307,15 +307,14 @@ void finish(Plan& plan, const Pass& pass, Shared& sums, Memory out, cpu::Float t
 
 // A specialisation of z_step.metal: for k <= z_k and n <= chunk * chunks.
 struct ZTile {
-  int64_t chunk, chunks, z_k, simds_n, simds_k;
+  int64_t panel, chunk, chunks, z_k, simds_n, simds_k;
 };
-
-constexpr int64_t kPanel = 32;
 
 // The smallest one that holds the n x k sum, where there is one.
 std::optional<ZTile> z_tile(int64_t n, int64_t k) {
-  static constexpr ZTile kLargest[] = {{128, 16, 8, 8, 1}, {128, 32, 8, 16, 1}, {64, 8, 32, 4, 2}, {64, 16, 32, 8, 2},
-                                       {32, 8, 64, 2, 4},  {32, 16, 64, 4, 4},  {32, 8, 128, 4, 4}};
+  static constexpr ZTile kLargest[] = {{32, 128, 8, 8, 8, 1},  {32, 128, 32, 8, 16, 1}, {32, 64, 4, 32, 4, 2},
+                                       {64, 64, 16, 32, 8, 2}, {32, 32, 4, 64, 2, 4},   {32, 32, 16, 64, 4, 4},
+                                       {32, 32, 8, 128, 4, 4}};
   for (ZTile tile : kLargest) {
     if (k <= tile.z_k && n <= tile.chunk * tile.chunks) {
       tile.chunks = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(ceil_div(n, tile.chunk))));
@@ -327,9 +326,9 @@ std::optional<ZTile> z_tile(int64_t n, int64_t k) {
 
 Pass one_pass(const Operand& a, const Operand& v, const ZTile& tile, const Batch& batch, const GemmTuning& tuning) {
   int64_t m = a.matrix.rows, n = a.matrix.columns, k = v.matrix.columns;
-  int64_t slab = slab_length(m, kPanel, kPanel, batch.size(), tuning.z_groups, k, a.type, tuning);
+  int64_t slab = slab_length(m, tile.panel, tile.panel, batch.size(), tuning.z_groups, k, a.type, tuning);
   std::vector<Constant> constants{{"T", msl_name(a.type)},           {"O", "float"},
-                                  constant("PANEL", kPanel),         constant("CHUNK", tile.chunk),
+                                  constant("PANEL", tile.panel),     constant("CHUNK", tile.chunk),
                                   constant("CHUNKS", tile.chunks),   constant("Z_K", tile.z_k),
                                   constant("SIMDS_N", tile.simds_n), constant("SIMDS_K", tile.simds_k)};
   Grid grid{"z_step", "z_step", constants, 1, 1, 32 * tile.simds_n * tile.simds_k};

@@ -46,8 +46,8 @@ def infinity() -> None:
 _BARRIER = "threadgroup_barrier(mem_flags::mem_threadgroup);"
 _PHASE_1 = "for (int c = 0; c < chunks; c++) {\n      "
 _MULTIPLY = "if (y_column < Z_K) {\n        multiply_blocks("
-_PHASE_2 = "if (c != chunks - 1) {\n          "
-_SUM = "multiply_blocks(sum + c * BLOCKS_N * BLOCKS_K,"
+_PHASE_2 = "if (c != chunks - 1) {\n        "
+_SUM = "#pragma unroll\n      for (int i = 0; i < CHUNKS; i++) {"
 _Y = "store_blocks(y, 1, Y_BLOCKS, yt + y_row * STRIDE_K + y_column, STRIDE_K);\n    }\n    "
 _STORE_Y = "\n    if (y_column < Z_K) {\n      store_blocks("
 _RESULT = "\n  device O* z = output_matrix("
@@ -62,8 +62,8 @@ FAULTS = [
     Fault(
         "no_barrier_after_second_loads",
         "z_step",
-        f"{_BARRIER}\n        }}\n        {_SUM}",
-        f"}}\n        {_SUM}",
+        f"{_BARRIER}\n      }}\n{_SUM}",
+        f"}}\n{_SUM}",
         chunks,
         r"race.*a_tile",
     ),
@@ -115,5 +115,6 @@ FAULTS = [
     ),
     Fault("no_barrier_before_y", "z_step", _BARRIER + _STORE_Y, _STORE_Y, chunks, r"race.*v_tile"),
     Fault("no_barrier_before_the_sum", "z_step", _BARRIER + _RESULT, _RESULT, one_chunk, r"race.*v_tile"),
+    Fault("sum_of_another_chunk", "z_step", "if (i == c) {", "if (i == c % 2) {", chunks, WRONG_RESULT),
     Fault("not_transposed", "z_step", "STRIDE_C, true, yt", "STRIDE_C, false, yt", chunks, WRONG_RESULT),
 ]
