@@ -49,7 +49,14 @@ def main() -> None:
 
     rows = [run("config", ["-m", "metalfaiss"], folder, ROOT)]
     for device in devices:
-        rows.append(run(f"tests_{device}", ["-m", "pytest", "-q", "--device", device], folder, ROOT))
+        rows.append(
+            run(
+                f"tests_{device}",
+                ["-m", "pytest", "-q", *(["-n", "auto"] if device == "cpu" else []), "--device", device],
+                folder,
+                ROOT,
+            )
+        )
         for bench in sorted((ROOT / "benchmarks").glob("bench_*.py")):
             command = [str(bench), "--device", device, "--out", str(folder), *([] if args.full else ["--quick"])]
             rows.append(run(f"{bench.stem}_{device}", command, folder, ROOT / "benchmarks"))
