@@ -105,49 +105,50 @@ struct vec;
     return r;                                                                \
   }
 
-#define MSL_MEMBERS(n)                                                                                       \
-  static constexpr int kSize = n;                                                                            \
-  vec() = default;                                                                                           \
-  template <typename U>                                                                                      \
-  explicit MSL_FN vec(const vec<U, n>& v) {                                                                  \
-    _Pragma("unroll") for (int i = 0; i < n; i++) {                                                          \
-      (*this)[i] = T(v[i]);                                                                                  \
-    }                                                                                                        \
-  }                                                                                                          \
-  template <typename A, typename B, typename... More>                                                        \
-  MSL_FN vec(const A& a, const B& b, const More&... more) {                                                  \
-    int i = 0;                                                                                               \
-    append(i, a);                                                                                            \
-    append(i, b);                                                                                            \
-    (append(i, more), ...);                                                                                  \
-  }                                                                                                          \
-  template <typename U>                                                                                      \
-  MSL_FN void append(int& i, const U& value) {                                                               \
-    (*this)[i++] = T(value);                                                                                 \
-  }                                                                                                          \
-  template <typename U, int N>                                                                               \
-  MSL_FN void append(int& i, const vec<U, N>& v) {                                                           \
-    for (int j = 0; j < N; j++) {                                                                            \
-      (*this)[i++] = T(v[j]);                                                                                \
-    }                                                                                                        \
-  }                                                                                                          \
-  template <int... I>                                                                                        \
-  MSL_FN vec<T, sizeof...(I)> swizzle() const {                                                              \
-    return vec<T, sizeof...(I)>((*this)[I]...);                                                              \
-  }                                                                                                          \
-  MSL_FN T& operator[](int i) {                                                                              \
-    return (&x)[i];                                                                                          \
-  }                                                                                                          \
-  MSL_FN const T& operator[](int i) const {                                                                  \
-    return (&x)[i];                                                                                          \
-  }                                                                                                          \
-  MSL_FN vec operator-() const {                                                                             \
-    return vec(T(0)) - *this;                                                                                \
-  }                                                                                                          \
-  MSL_BINARY(+)                                                                                              \
-  MSL_BINARY(-)                                                                                              \
-  MSL_BINARY(*) MSL_BINARY(/) MSL_BINARY(&) MSL_BINARY(|) MSL_BINARY(^) MSL_COMPARISON(<) MSL_COMPARISON(<=) \
-      MSL_COMPARISON(>) MSL_COMPARISON(>=) MSL_COMPARISON(==) MSL_COMPARISON(!=) MSL_COMPARISON(&&) MSL_COMPARISON(||)
+// clang-format off: it would add to the indentation each time
+#define MSL_MEMBERS(n) \
+  static constexpr int kSize = n; \
+  vec() = default; \
+  template <typename U> \
+  explicit MSL_FN vec(const vec<U, n>& v) { \
+    _Pragma("unroll") for (int i = 0; i < n; i++) { \
+      (*this)[i] = T(v[i]); \
+    } \
+  } \
+  template <typename A, typename B, typename... More> \
+  MSL_FN vec(const A& a, const B& b, const More&... more) { \
+    int i = 0; \
+    append(i, a); \
+    append(i, b); \
+    (append(i, more), ...); \
+  } \
+  template <typename U> \
+  MSL_FN void append(int& i, const U& value) { \
+    (*this)[i++] = T(value); \
+  } \
+  template <typename U, int N> \
+  MSL_FN void append(int& i, const vec<U, N>& v) { \
+    for (int j = 0; j < N; j++) { \
+      (*this)[i++] = T(v[j]); \
+    } \
+  } \
+  template <int... I> \
+  MSL_FN vec<T, sizeof...(I)> swizzle() const { \
+    return vec<T, sizeof...(I)>((*this)[I]...); \
+  } \
+  MSL_FN T& operator[](int i) { \
+    return (&x)[i]; \
+  } \
+  MSL_FN const T& operator[](int i) const { \
+    return (&x)[i]; \
+  } \
+  MSL_FN vec operator-() const { \
+    return vec(T(0)) - *this; \
+  } \
+  MSL_BINARY(+) MSL_BINARY(-) MSL_BINARY(*) MSL_BINARY(/) MSL_BINARY(&) MSL_BINARY(|) MSL_BINARY(^) \
+  MSL_COMPARISON(<) MSL_COMPARISON(<=) MSL_COMPARISON(>) MSL_COMPARISON(>=) \
+  MSL_COMPARISON(==) MSL_COMPARISON(!=) MSL_COMPARISON(&&) MSL_COMPARISON(||)
+// clang-format on
 
 template <typename T>
 struct alignas(2 * sizeof(T)) vec<T, 2> {

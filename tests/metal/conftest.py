@@ -36,6 +36,17 @@ _RUNNERS: dict[str, Callable[[str], Runner]] = {
 }
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On a GPU only tests of kernels are of use, not those of the tools that prove them without one."""
+    if config.getoption("--kernels") == "simulator":
+        return
+    folder = Path(__file__).resolve().parent
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if folder in item.path.parents and not fixtures & {"simulator", "every_schedule"}:
+            item.add_marker(pytest.mark.skip(reason="proves without a GPU"))
+
+
 @contextmanager
 def _simulated(request: pytest.FixtureRequest, schedule: str) -> Iterator[Runner]:
     kernels, default = request.config.getoption("--kernels"), mx.default_device()

@@ -20,6 +20,7 @@ from cuda import translate
 from signatures import kernels
 
 from .nvrtc import CompileError, compile_cuda
+from .simulator import Traffic
 
 __all__ = ["CudaRunner", "available"]
 
@@ -147,6 +148,7 @@ class CudaRunner:
     """What ``metalfaiss._core.simulate`` calls: as the simulator, but on an NVIDIA GPU and with fewer checks."""
 
     findings: list[str] = field(default_factory=list)
+    traffic: list[Traffic] = field(default_factory=list)  # what ran; a GPU counts no bytes
     _lock = threading.Lock()
 
     def __call__(self, steps: list[dict[str, Any]]) -> None:
@@ -184,6 +186,7 @@ class CudaRunner:
         for step in steps:
             if step["step"] == "launch":
                 self._kernel(step, memories)
+                self.traffic.append(Traffic(step["name"], step["kernel"], {}))
             elif step["step"] == "product":
                 self._product(step, memories)
         for memory in memories.values():

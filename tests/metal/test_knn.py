@@ -141,7 +141,8 @@ def test_what_is_not_proven_is_searched_again(simulator: Simulator, rng: Rng, wa
     xq = np.concatenate([xb[100:101] * (2 if metric == METRIC_INNER_PRODUCT else 1), normal(rng, 3, 6)])
     with limits(**WAYS[way], threadgroups=3):
         check(xq, xb, 16, metric, exact=False)
-    assert exact_bytes(simulator) >= xb.nbytes
+    if isinstance(simulator, Simulator):  # a GPU counts no bytes
+        assert exact_bytes(simulator) >= xb.nbytes
     found = np.array(knn(mx.array(xq[:1]), mx.array(xb), 16, metric)[1])[0]
     if metric == METRIC_L2:
         np.testing.assert_array_equal(found, np.arange(100, 116))
