@@ -189,6 +189,7 @@ class CudaRunner:
                 self.traffic.append(Traffic(step["name"], step["kernel"], {}))
             elif step["step"] == "product":
                 self._product(step, memories)
+                self.traffic.append(Traffic("product", "product", {}))
         for memory in memories.values():
             self.findings += memory.end()
 

@@ -216,6 +216,8 @@ class TestAccuracy:
 
 def test_products_in_tf32(simulator: Simulator, rng: Rng, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the bound for it, a product that rounds its operands to 11 bits changes no result."""
+    if not isinstance(simulator, Simulator):
+        pytest.skip("the rounding is put into the simulator's product")
     view = product._view
     rounded = []
 
