@@ -19,14 +19,6 @@ void append(std::string& out, const mx::Shape& shape) {
   out += shape.size() == 1 ? ",)" : ")";
 }
 
-mx::Stream cpu_stream(const char* op, mx::StreamOrDevice s) {
-  mx::Stream stream = mx::to_stream(s);
-  if (stream.device != mx::Device::cpu) {
-    no_gpu_kernel(op);
-  }
-  return stream;
-}
-
 mx::Stream kernel_stream(const char* op, mx::StreamOrDevice s) {
   mx::Stream stream = mx::to_stream(s);
   require(stream.device == mx::Device::cpu || runs_gpu_kernels(stream), op,
@@ -41,11 +33,6 @@ bool runs_gpu_kernels(mx::Stream s) {
 void run(const gpu::Plan& plan, const std::vector<mx::array>& inputs, const std::vector<mx::array>& outputs,
          mx::Stream s) {
   gpu::executor(s)->run(plan, inputs, outputs, s);
-}
-
-void no_gpu_kernel(const char* op) {
-  throw std::invalid_argument(
-      message(op, "There is a kernel for CPU streams only: pass stream=mx.cpu. Received a GPU stream."));
 }
 
 mx::Dtype floating_result_type(const char* op, const std::vector<mx::array>& arrays) {

@@ -52,10 +52,8 @@ void require(bool holds, const char* op, const Parts&... parts) {
   }
 }
 
-// The stream to run on. Throws where the operation has no kernel for the stream's device: nothing falls back silently.
-mx::Stream cpu_stream(const char* op, mx::StreamOrDevice s);
-
-// The same for an operation with GPU kernels: a CPU stream, or a GPU stream whose device this build can drive.
+// The stream to run on: a CPU stream, or a GPU stream whose device this build can drive. Throws for any other: nothing
+// falls back silently.
 mx::Stream kernel_stream(const char* op, mx::StreamOrDevice s);
 
 // Whether GPU kernels run the operations of this stream: eval_cpu hands over to eval_gpu where a simulator does.
@@ -100,9 +98,6 @@ void allocate(mx::array& out);
 // Runs f on the CPU stream, after what was scheduled there before.
 template <typename F>
 void schedule(mx::Stream s, F f);
-
-// Throws the error of an operation that was built for a GPU stream but has no GPU kernel.
-[[noreturn]] void no_gpu_kernel(const char* op);
 
 }  // namespace metalfaiss::ops
 
