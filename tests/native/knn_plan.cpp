@@ -167,8 +167,8 @@ void test_scratch_is_bounded() {
       for (int64_t k : {1, 10, 100, 1000, 5000}) {
         int64_t before = 0;
         for (int64_t nb : {int64_t{10000}, int64_t{1000000}, kMost}) {
-          if (nq == 1000000 && nb == kMost) {
-            continue;  // as many tiles: only slow
+          if (nq * nb > 50'000'000'000) {
+            continue;  // more tiles of the same kind: only slow
           }
           Knn g = problem(nq, nb, d, k);
           Plan plan = plan_knn(g);
