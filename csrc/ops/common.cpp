@@ -78,6 +78,15 @@ cpu::Float float_type(const mx::array& a) {
   return a.dtype() == mx::float32 ? cpu::Float::f32 : a.dtype() == mx::float16 ? cpu::Float::f16 : cpu::Float::bf16;
 }
 
+std::vector<int64_t> batch_strides(const mx::array& a, const mx::Shape& out) {
+  std::vector<int64_t> strides;
+  for (int from_end = static_cast<int>(out.size()); from_end > 2; from_end--) {
+    bool has = from_end <= static_cast<int>(a.ndim()) && a.shape(-from_end) != 1;
+    strides.push_back(has ? a.strides(-from_end) : 0);
+  }
+  return strides;
+}
+
 cpu::Matrix matrix_view(const mx::array& a, const mx::Shape& out, int64_t batch) {
   int64_t offset = 0;
   for (int from_end = 3; from_end <= static_cast<int>(a.ndim()); from_end++) {

@@ -80,6 +80,10 @@ mx::Shape broadcast_batch(const char* op, const mx::array& a, const mx::array& b
 // The number of matrices in an array of this shape.
 int64_t batch_size(const mx::Shape& shape);
 
+// An array's strides, in elements, along the batch dimensions of a result of shape `out` to which it broadcasts: 0
+// where it is repeated.
+std::vector<int64_t> batch_strides(const mx::array& a, const mx::Shape& out);
+
 // How a kernel sees the last two dimensions of an evaluated array that belong to matrix `batch` of a result of shape
 // `out`, to whose batch dimensions the array broadcasts.
 cpu::Matrix matrix_view(const mx::array& a, const mx::Shape& out, int64_t batch);

@@ -19,11 +19,9 @@ gpu::GemmOp gpu_op(Product p) {
 
 // For every matrix of a result of shape `out`: how far behind the first matrix of `a` its own one lies, in bytes.
 std::vector<int64_t> batch_offsets(const mx::array& a, const mx::Shape& out) {
-  std::vector<int64_t> offsets{0};
-  for (size_t d = 0; d + 2 < out.size(); d++) {  // outer dimensions first
-    int from_end = static_cast<int>(out.size() - d);
-    bool has = from_end <= static_cast<int>(a.ndim()) && a.shape(-from_end) != 1;
-    int64_t stride = has ? a.strides(-from_end) * static_cast<int64_t>(a.itemsize()) : 0;
+  std::vector<int64_t> offsets{0}, strides = batch_strides(a, out);
+  for (size_t d = 0; d < strides.size(); d++) {  // outer dimensions first
+    int64_t stride = strides[d] * static_cast<int64_t>(a.itemsize());
     std::vector<int64_t> inner;
     inner.reserve(offsets.size() * out[d]);
     for (int64_t offset : offsets) {
@@ -39,12 +37,7 @@ std::vector<int64_t> batch_offsets(const mx::array& a, const mx::Shape& out) {
 // How a plan sees an input: matrices that broadcast to those of a result of shape `out`.
 gpu::GemmOperand operand(const mx::array& a, const mx::Shape& out) {
   // From the start of its buffer, which every allocator aligns.
-  gpu::GemmOperand x{a.shape(-2), a.shape(-1), a.strides(-2), a.strides(-1), {}, a.offset() % 16 == 0};
-  for (int from_end = static_cast<int>(out.size()); from_end > 2; from_end--) {
-    bool has = from_end <= static_cast<int>(a.ndim()) && a.shape(-from_end) != 1;
-    x.batch_strides.push_back(has ? a.strides(-from_end) : 0);
-  }
-  return x;
+  return {a.shape(-2), a.shape(-1), a.strides(-2), a.strides(-1), batch_strides(a, out), a.offset() % 16 == 0};
 }
 
 mx::array product(Product p, const mx::array& a, const mx::array& b, mx::StreamOrDevice s);
