@@ -1,13 +1,14 @@
 """Builds the extension for macOS on Apple silicon, here, and checks what it asks of MLX and of the system.
 
 ``python -m tests.metal.mac --cache DIR``: a proof, not a product: what it makes is never shipped. Needs the
-extra kernel-test. DIR keeps downloads, zig's cache and objects.
+extra kernel-test. DIR keeps downloads, zig's own cache and, where ccache is installed, what was compiled.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -96,7 +97,27 @@ def tools(cache: Path) -> Path:
 
 
 def environment(cache: Path) -> dict[str, str]:
-    return os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(cache / "zig"), "ZIG_LOCAL_CACHE_DIR": str(cache / "zig")}
+    """Of every compilation. ccache is to find a file again wherever the project and the Python environment lie."""
+    return os.environ | {
+        "ZIG_GLOBAL_CACHE_DIR": str(cache / "zig"),
+        "ZIG_LOCAL_CACHE_DIR": str(cache / "zig"),
+        "CCACHE_DIR": str(cache / "ccache"),
+        "CCACHE_BASEDIR": str(ROOT),
+        "CCACHE_NOHASHDIR": "1",
+        "CCACHE_COMPILERTYPE": "clang",
+        "CCACHE_COMPILERCHECK": f"string:zig {metadata.version('ziglang')} {_TOOL}",  # the tool names this Python
+    }
+
+
+def nanobind(cache: Path) -> Path:
+    """nanobind's CMake package, at the same place for every Python environment."""
+    version = metadata.version("nanobind")
+    site = cache / f"nanobind-{version}"
+    if not (site / "complete").exists():
+        command = ["install", "--quiet", "--no-deps", "--target", str(site), f"nanobind=={version}"]
+        subprocess.run([sys.executable, "-m", "pip", *command], check=True)
+        (site / "complete").touch()
+    return site / "nanobind/cmake"
 
 
 def probe(cache: Path) -> Path:
@@ -116,15 +137,16 @@ def missing_from_metallib(file: Path) -> list[str]:
     return [f"metalfaiss.metallib: no {name}" for name in names if f" {name}\n" not in text]
 
 
-def build(cache: Path, site: Path) -> Path:
-    """Configures and builds; returns the extension."""
-    out = cache / "build"
+def build(cache: Path, site: Path, out: Path) -> Path:
+    """Configures and builds in the folder ``out``; returns the extension."""
     define = {
         "CMAKE_TOOLCHAIN_FILE": HERE / "toolchain.cmake",
         "METALFAISS_MAC_TOOLS": tools(cache),
         "XCRUN": cache / "tools/xcrun",
         "MLX_ROOT": site / "mlx/share/cmake/MLX",
         "MLX_LIBRARY": site / "mlx/lib/libmlx.dylib",
+        "nanobind_ROOT": nanobind(cache),
+        "CMAKE_CXX_COMPILER_LAUNCHER": "ccache" if shutil.which("ccache") else "",
         "Python_EXECUTABLE": sys.executable,
         "SKBUILD_PROJECT_VERSION": "0",
         "CMAKE_BUILD_TYPE": "Release",
@@ -141,12 +163,13 @@ def build(cache: Path, site: Path) -> Path:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path, default=ROOT / "build/mac")
+    parser.add_argument("--cache", type=Path, default=ROOT / "build/mac-cache")
     cache = parser.parse_args().cache.resolve()
     sites = {fetch(cache, platform): tf32 for platform, tf32 in PLATFORMS.items()}
-    extension = build(cache, next(iter(sites)))
+    out = ROOT / "build/mac"
+    extension = build(cache, next(iter(sites)), out)
     problems = [f"{site.name}: {problem}" for site, tf32 in sites.items() for problem in check(extension, site, tf32)]
-    problems += missing_from_metallib(cache / "build/metalfaiss.metallib")
+    problems += missing_from_metallib(out / "metalfaiss.metallib")
     if check(probe(cache), next(iter(sites)), False) != [f"no symbol {PROBE_SYMBOL}"]:
         problems.append("the check does not find the probe's symbol missing")
     print("\n".join(problems) or f"{extension.name}: all that it asks of MLX and of macOS is there")
