@@ -11,56 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from oracles.search import FLT_MAX, METRICS, check, scores
 
 from metalfaiss import _core
 from metalfaiss.distances import knn
 from metalfaiss.metrics import METRIC_INNER_PRODUCT, METRIC_L2
-
-FLT_MAX = float(np.finfo(np.float32).max)
-METRICS = [METRIC_L2, METRIC_INNER_PRODUCT]
-
-
-def scores(xq, xb, metric):
-    """Float64 scores (nq, nb), smaller being nearer; infinite where there is no result."""
-    q, b = np.asarray(xq, dtype=np.float64), np.asarray(xb, dtype=np.float64)
-    with np.errstate(all="ignore"):
-        if metric == METRIC_L2:
-            s = np.stack([((row - b) ** 2).sum(-1) for row in q]) if len(q) else np.zeros((0, len(b)))
-        else:
-            s = np.stack([-(row * b).sum(-1) for row in q]) if len(q) else np.zeros((0, len(b)))
-        s[~np.isfinite(s.astype(np.float32))] = np.inf
-    return s
-
-
-def check(xq, xb, k, metric, found=None, *, exact=False):
-    """Compares a search of stored values with the oracle, under the accuracy contract."""
-    distances, ids = (np.array(x) for x in (found or knn(mx.array(xq), mx.array(xb), k, metric)))
-    s = scores(xq, xb, metric)
-    nq, nb = s.shape
-    assert distances.dtype == np.float32
-    assert ids.dtype == np.int64
-    assert distances.shape == ids.shape == (nq, k)
-    order = np.argsort(s, axis=1, kind="stable")[:, :k]
-    best = np.take_along_axis(s, order, 1)
-    expected = np.full((nq, k), -1, dtype=np.int64)
-    expected[:, : min(k, nb)] = np.where(np.isfinite(best), order, -1)
-    worst = FLT_MAX if metric == METRIC_L2 else -FLT_MAX
-    np.testing.assert_array_equal(ids >= 0, expected >= 0)
-    assert np.all(distances[ids < 0] == np.float32(worst))
-    row = np.arange(nq)[:, None]
-    at = s[row, np.maximum(ids, 0)] if nb else np.zeros((nq, k))
-    want = s[row, np.maximum(expected, 0)] if nb else np.zeros((nq, k))
-    real = ids >= 0
-    sign = 1 if metric == METRIC_L2 else -1
-    np.testing.assert_allclose(distances[real], (sign * at[real]).astype(np.float32), rtol=2e-7, atol=0)
-    different = real & (ids != expected)
-    assert not (exact and different.any())
-    if different.any():  # only between distances that float64 itself hardly tells apart
-        np.testing.assert_allclose(at[different], want[different], rtol=1e-11)
-    for r in ids:
-        assert len(set(r[r >= 0])) == np.sum(r >= 0)
-    return distances, ids
-
 
 # ------------------------------------------------------------------ sizes
 

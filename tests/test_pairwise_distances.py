@@ -6,39 +6,18 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
+from oracles.pairwise_distances import check_distances, distances64
+from oracles.search import METRICS
+from oracles.values import numpy64
 
 from metalfaiss.metrics import METRIC_INNER_PRODUCT, METRIC_L2
 from metalfaiss.pairwise import pairwise_distances
 
 Rng = np.random.Generator
 DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
-METRICS = [METRIC_L2, METRIC_INNER_PRODUCT]
 # Few vectors and many, every remainder of tiles and blocks, sums in one part and in several.
 SHAPES = [(1, 1, 1), (3, 5, 7), (5, 70, 33), (130, 300, 129), (2, 1, 513), (7, 9, 1025), (4, 257, 8), (6, 6, 2100)]
 SHAPES += [(16, 16, 3), (17, 49, 97), (390, 145, 96), (27, 33, 400)]
-
-
-def numpy64(x: mx.array) -> Any:
-    return np.array(x.astype(mx.float32)).astype(np.float64)
-
-
-def oracle(q: Any, b: Any, metric: int) -> Any:
-    if metric == METRIC_INNER_PRODUCT:
-        return q @ np.swapaxes(b, -1, -2)
-    return np.square(q[..., :, None, :] - b[..., None, :, :]).sum(-1)
-
-
-def check(q: mx.array, b: mx.array, metric: int) -> None:
-    got = pairwise_distances(q, b, metric)
-    q64, b64 = numpy64(q), numpy64(b)
-    expected = oracle(q64, b64, metric)
-    assert got.dtype == mx.float32
-    assert got.shape == expected.shape
-    if metric == METRIC_L2:
-        np.testing.assert_allclose(np.array(got), expected, rtol=1e-5)
-    else:
-        bound = np.linalg.norm(q64, axis=-1)[..., :, None] * np.linalg.norm(b64, axis=-1)[..., None, :]
-        assert np.all(np.abs(np.array(got) - expected) <= 1e-6 * bound)
 
 
 def normal(rng: Rng, *shape: int, mean: float = 0.0) -> mx.array:
@@ -49,19 +28,19 @@ def normal(rng: Rng, *shape: int, mean: float = 0.0) -> mx.array:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_matches_float64(simd_level: str, rng: Rng, shape: tuple[int, int, int], metric: int) -> None:
     nq, nb, d = shape
-    check(normal(rng, nq, d), normal(rng, nb, d), metric)
+    check_distances(normal(rng, nq, d), normal(rng, nb, d), metric)
 
 
 def test_far_from_the_origin(simd_level: str, rng: Rng) -> None:
     for d in (3, 96, 1000):
-        check(normal(rng, 20, d, mean=1e4), normal(rng, 50, d, mean=1e4), METRIC_L2)
+        check_distances(normal(rng, 20, d, mean=1e4), normal(rng, 50, d, mean=1e4), METRIC_L2)
 
 
 def test_near_duplicates(simd_level: str, rng: Rng) -> None:
     for d in (5, 128):
         b = normal(rng, 40, d, mean=100.0)
         q = b[:17] * mx.array(1 + 2**-20 * rng.integers(-3, 4, (17, d)).astype(np.float32))
-        check(q, b, METRIC_L2)
+        check_distances(q, b, METRIC_L2)
         same = np.diagonal(np.array(pairwise_distances(b, b)))
         np.testing.assert_array_equal(same, 0)
 
@@ -70,7 +49,7 @@ def test_near_duplicates(simd_level: str, rng: Rng) -> None:
 @pytest.mark.parametrize("q_dtype", DTYPES)
 @pytest.mark.parametrize("b_dtype", DTYPES)
 def test_dtypes(simd_level: str, rng: Rng, q_dtype: str, b_dtype: str, metric: int) -> None:
-    check(normal(rng, 9, 70).astype(DTYPES[q_dtype]), normal(rng, 70, 70).astype(DTYPES[b_dtype]), metric)
+    check_distances(normal(rng, 9, 70).astype(DTYPES[q_dtype]), normal(rng, 70, 70).astype(DTYPES[b_dtype]), metric)
 
 
 def test_other_dtypes_are_taken_as_float32() -> None:
@@ -84,17 +63,17 @@ def test_strides(simd_level: str, rng: Rng, dtype: str, metric: int) -> None:
     x = normal(rng, 90, 150).astype(DTYPES[dtype])
     contiguous = normal(rng, 30, 75).astype(DTYPES[dtype])
     for view in (x[::-1, ::2], x[5:, ::-2], x.T[:75, :75].T, x.T[::2][:, :75], mx.broadcast_to(x[:1, :75], (8, 75))):
-        check(view, contiguous, metric)
-        check(contiguous, view, metric)
-        check(view, view, metric)
+        check_distances(view, contiguous, metric)
+        check_distances(contiguous, view, metric)
+        check_distances(view, view, metric)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_batches_broadcast(simd_level: str, rng: Rng, metric: int) -> None:
     for q_batch, b_batch in (((3,), ()), ((), (2, 3)), ((2, 1), (3,)), ((2, 1), (1, 3)), ((2, 3), (2, 3))):
-        check(normal(rng, *q_batch, 5, 12), normal(rng, *b_batch, 9, 12), metric)
+        check_distances(normal(rng, *q_batch, 5, 12), normal(rng, *b_batch, 9, 12), metric)
     q = normal(rng, 4, 12, 5).swapaxes(-1, -2)[::-2]
-    check(q, normal(rng, 9, 12), metric)
+    check_distances(q, normal(rng, 9, 12), metric)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -127,7 +106,7 @@ def test_numpy_in_numpy_out(rng: Rng) -> None:
         got = pairwise_distances(q[::-1].astype(given), b.astype(given))
         assert isinstance(got, np.ndarray)
         assert got.dtype == np.float32
-        np.testing.assert_allclose(got, oracle(q[::-1], b, METRIC_L2), rtol=1e-4)
+        np.testing.assert_allclose(got, distances64(q[::-1], b, METRIC_L2), rtol=1e-4)
     assert isinstance(pairwise_distances(mx.array(q), b), mx.array)
     assert isinstance(pairwise_distances(q, mx.array(b)), mx.array)
 
@@ -186,7 +165,7 @@ def test_gradient_matches_finite_differences_in_float64(rng: Rng, metric: int) -
     q64, b64, g64, h = numpy64(q), numpy64(b), numpy64(g), 1e-5
 
     def f(q: Any, b: Any) -> float:
-        return float((oracle(q, b, metric) * g64).sum())
+        return float((distances64(q, b, metric) * g64).sum())
 
     def differences(x: Any, at: Callable[[Any], float]) -> Any:
         out = np.zeros_like(x)

@@ -10,9 +10,6 @@ import ctypes
 import functools
 import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,7 +17,7 @@ from cuda import translate
 from signatures import kernels
 
 from .nvrtc import CompileError, compile_cuda
-from .simulator import Traffic
+from .runner import Runner, Traffic
 
 __all__ = ["CudaRunner", "available"]
 
@@ -143,12 +140,9 @@ def _buffers(step: dict[str, Any]) -> list[tuple[str, int, int, int]]:
     return [step["a"], step["b"], step["out"]] if step["step"] == "product" else list(step.get("outputs", []))
 
 
-@dataclass
-class CudaRunner:
-    """What ``metalfaiss._core.simulate`` calls: as the simulator, but on an NVIDIA GPU and with fewer checks."""
+class CudaRunner(Runner):
+    """As the simulator, but on an NVIDIA GPU, with fewer checks and without counting bytes."""
 
-    findings: list[str] = field(default_factory=list)
-    traffic: list[Traffic] = field(default_factory=list)  # what ran; a GPU counts no bytes
     _lock = threading.Lock()
 
     def __call__(self, steps: list[dict[str, Any]]) -> None:
@@ -160,21 +154,6 @@ class CudaRunner:
                 self.findings.append(f"[compile] {e}")
             except Exception:
                 self.findings.append(f"[cuda] it failed\n{traceback.format_exc()}")
-
-    @contextmanager
-    def active(self, core: Any) -> Iterator[None]:
-        """Runs every operation here, given the extension module."""
-        core.simulate(self)
-        try:
-            yield
-        finally:
-            core.simulate(None)
-
-    def check(self) -> None:
-        """Raises AssertionError with every finding so far."""
-        found, self.findings = self.findings, []
-        if found:
-            raise AssertionError("The GPU's run found:\n" + "\n".join(f"- {f}" for f in dict.fromkeys(found)))
 
     def _run(self, steps: list[dict[str, Any]]) -> None:
         _call("cuCtxSetCurrent", _context())

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from oracles.gemm import OPS, check_product, product64, t
+from oracles.values import numpy64
 
 from metalfaiss import _core
 from metalfaiss.faissmlx.kernels.gemm_kernels import gemm_at_b, gemm_av, z_step
@@ -16,33 +18,11 @@ from metalfaiss.faissmlx.kernels.gemm_kernels import gemm_at_b, gemm_av, z_step
 from .simulator import SCHEDULES, Simulator
 
 Array = np.ndarray
-Op = Callable[..., mx.array]
-
-OPS: dict[str, Op] = {"gemm_av": gemm_av, "gemm_at_b": gemm_at_b, "z_step": z_step}
-EPS = {mx.float32: 2.0**-24, mx.float16: 2.0**-11, mx.bfloat16: 2.0**-8}
-
-
-def t(x: mx.array) -> mx.array:
-    return mx.swapaxes(x, -1, -2)
 
 
 def columns_first(x: mx.array) -> mx.array:
     """The same values, stored by columns."""
     return t(mx.contiguous(t(x)))
-
-
-def float64(x: mx.array) -> Array:
-    return np.array(x.astype(mx.float32)).astype(np.float64)
-
-
-def oracle(op: str, a: Array, b: Array) -> tuple[Array, Array]:
-    """The result, and a bound of float32's error per unit roundoff: sqrt(terms) times the terms' size."""
-    at = np.swapaxes(a, -1, -2)
-    if op == "gemm_av":
-        return a @ b, np.sqrt(a.shape[-1]) * (abs(a) @ abs(b))
-    if op == "gemm_at_b":
-        return at @ b, np.sqrt(a.shape[-2]) * (abs(at) @ abs(b))
-    return at @ (a @ b), (np.sqrt(a.shape[-1]) + np.sqrt(a.shape[-2])) * (abs(at) @ (abs(a) @ abs(b)))
 
 
 def operands(
@@ -52,15 +32,6 @@ def operands(
     a = rng.standard_normal((*batch, m, n), dtype=np.float32)
     b = rng.standard_normal((*batch, m if op == "gemm_at_b" else n, k), dtype=np.float32)
     return mx.array(a).astype(dtype), mx.array(b).astype(dtype)
-
-
-def check(op: str, a: mx.array, b: mx.array) -> None:
-    got = OPS[op](a, b)
-    assert got.dtype == mx.result_type(a, b)
-    want, bound = oracle(op, float64(a), float64(b))
-    assert got.shape == want.shape
-    rounding = 0 if got.dtype == mx.float32 else EPS[got.dtype] * abs(want) + 2.0**-24
-    assert (abs(float64(got) - want) <= 4 * EPS[mx.float32] * bound + rounding).all()
 
 
 # ------------------------------------------------------------------ values
@@ -79,9 +50,9 @@ EDGES += [(17, 1040, 100), (1040, 17, 129), (2100, 4, 3), (3, 2100, 5)]
 @pytest.mark.parametrize("shape", EDGES, ids=str)
 def test_tile_edges(op: str, shape: tuple[int, int, int], simulator: Simulator) -> None:
     a, b = operands(op, *shape)
-    check(op, a, b)
-    check(op, columns_first(a), b)
-    check(op, a, columns_first(b))
+    check_product(op, a, b)
+    check_product(op, columns_first(a), b)
+    check_product(op, a, columns_first(b))
 
 
 # Sums of z_step in every number of chunks; two passes where they do not fit, the second with parts of A V.
@@ -101,8 +72,8 @@ SUMS += [(33, 2049, 2), (35, 40, 128), (33, 255, 70), (34, 1025, 9), (35, 513, 3
 @pytest.mark.parametrize("shape", SUMS, ids=str)
 def test_sums_of_z_step(shape: tuple[int, int, int], simulator: Simulator) -> None:
     a, v = operands("z_step", *shape)
-    check("z_step", a, v)
-    check("z_step", columns_first(a), v)
+    check_product("z_step", a, v)
+    check_product("z_step", columns_first(a), v)
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -110,9 +81,9 @@ def test_sums_of_z_step(shape: tuple[int, int, int], simulator: Simulator) -> No
 def test_half_precision(op: str, dtype: mx.Dtype, simulator: Simulator) -> None:
     for shape in ((0, 3, 2), (70, 33, 9), (80, 36, 12), (20, 24, 130)):
         a, b = operands(op, *shape, dtype=dtype)
-        check(op, a, b)
-        check(op, columns_first(a), b)
-        check(op, a, columns_first(b))
+        check_product(op, a, b)
+        check_product(op, columns_first(a), b)
+        check_product(op, a, columns_first(b))
 
 
 def test_half_precision_is_rounded_once(simulator: Simulator) -> None:
@@ -130,7 +101,7 @@ def test_half_precision_is_rounded_once(simulator: Simulator) -> None:
 @pytest.mark.parametrize("op", OPS)
 def test_promotion(op: str, simulator: Simulator) -> None:
     for dtypes in ((mx.float16, mx.float32), (mx.int32, mx.float32)):
-        check(op, *(x.astype(d) for x, d in zip(operands(op, 9, 7, 5), dtypes, strict=True)))
+        check_product(op, *(x.astype(d) for x, d in zip(operands(op, 9, 7, 5), dtypes, strict=True)))
 
 
 STRIDED: dict[str, Callable[[mx.array], mx.array]] = {
@@ -153,15 +124,15 @@ def test_strides(op: str, view: str, simulator: Simulator) -> None:
     for shape in ((45, 36), (41, 35)):
         x = STRIDED[view](operands("gemm_av", *shape, 1)[0])
         for a in (x, t(x)):
-            check(op, a, operands(op, *a.shape, 9)[1])
+            check_product(op, a, operands(op, *a.shape, 9)[1])
             left = (a.shape[0], 12) if op == "gemm_at_b" else (12, a.shape[0])
-            check(op, operands("gemm_av", *left, 1)[0], a)
+            check_product(op, operands("gemm_av", *left, 1)[0], a)
 
 
 def test_half_precision_strides(simulator: Simulator) -> None:
     for view in STRIDED.values():
         a = view(operands("gemm_av", 45, 36, 1, dtype=mx.float16)[0])
-        check("gemm_av", a, operands("gemm_av", *a.shape, 9, dtype=mx.float16)[1])
+        check_product("gemm_av", a, operands("gemm_av", *a.shape, 9, dtype=mx.float16)[1])
 
 
 @settings(
@@ -179,7 +150,7 @@ def test_any_shape(every_schedule: Simulator, data: st.DataObject) -> None:
         i, j = (data.draw(st.sampled_from([1, 1, 2, -1, -3])) for _ in range(2))
         x = operands("gemm_av", rows * abs(i), columns * abs(j), 1)[0]
         inputs.append((columns_first(x) if data.draw(st.booleans()) else x)[::i, ::j])
-    check(op, *inputs)
+    check_product(op, *inputs)
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -191,7 +162,7 @@ def test_special_values_stay_in_their_place(op: str, value: float, simulator: Si
         b[3, k - 1] = value
         a[m - 2, n - 1] = -value
         with np.errstate(invalid="ignore"):
-            want = oracle(op, a.astype(np.float64), b.astype(np.float64))[0]
+            want = product64(op, a.astype(np.float64), b.astype(np.float64))[0]
         got = np.array(OPS[op](mx.array(a), mx.array(b)))
         assert (np.isnan(got) == np.isnan(want)).all()
         assert (np.isinf(got) == np.isinf(want)).all()
@@ -203,8 +174,8 @@ def test_accuracy(op: str, simulator: Simulator) -> None:
     m, n = (40, 5000) if op == "gemm_av" else (5000, 40)
     a, b = operands(op, m, n, 6)
     for x in (a, a + 1):  # sums that stay small, and that grow
-        want = oracle(op, float64(x), float64(b))[0]
-        assert np.linalg.norm(float64(OPS[op](x, b)) - want) <= 1e-8 * np.sqrt(max(m, n)) * np.linalg.norm(want)
+        want = product64(op, numpy64(x), numpy64(b))[0]
+        assert np.linalg.norm(numpy64(OPS[op](x, b)) - want) <= 1e-8 * np.sqrt(max(m, n)) * np.linalg.norm(want)
 
 
 # --------------------------------------------------------------- determinism
@@ -243,21 +214,23 @@ BATCHES = [((3,), (3,)), ((2, 3), (3,)), ((3,), (2, 1)), ((2, 1), (1, 3)), ((), 
 def test_batches(op: str, simulator: Simulator) -> None:
     for left, right in BATCHES:
         a, b = operands(op, 20, 13, 9, left)[0], operands(op, 20, 13, 9, right)[1]
-        check(op, a, b)
-        check(op, mx.contiguous(a[..., ::-1])[..., ::-1], b)
-    check(op, operands(op, 200, 30, 70, (2,))[0], operands(op, 200, 30, 70)[1])  # slabs, two passes
+        check_product(op, a, b)
+        check_product(op, mx.contiguous(a[..., ::-1])[..., ::-1], b)
+    check_product(op, operands(op, 200, 30, 70, (2,))[0], operands(op, 200, 30, 70)[1])  # slabs, two passes
 
 
 @pytest.mark.parametrize("op", OPS)
 def test_batch_strides(op: str, simulator: Simulator) -> None:
     a, b = operands(op, 9, 8, 9, (3, 5))
-    check(op, mx.swapaxes(a, 0, 1), mx.swapaxes(b, 0, 1))
-    check(op, a[::-1, ::2], b[::-1, ::2])
-    check(op, *(mx.moveaxis(mx.contiguous(mx.moveaxis(x, 0, -1)), -1, 0) for x in (a, b)))  # the batch innermost
+    check_product(op, mx.swapaxes(a, 0, 1), mx.swapaxes(b, 0, 1))
+    check_product(op, a[::-1, ::2], b[::-1, ::2])
+    check_product(
+        op, *(mx.moveaxis(mx.contiguous(mx.moveaxis(x, 0, -1)), -1, 0) for x in (a, b))
+    )  # the batch innermost
     # More dimensions than a kernel counts through: several launches.
     a = operands(op, 4, 3, 9, (2, 1, 2, 1, 2, 1))[0]
     b = operands(op, 4, 3, 9, (1, 2, 1, 2, 1, 2))[1]
-    check(op, a[::-1], b[:, ::-1])
+    check_product(op, a[::-1], b[:, ::-1])
 
 
 # ----------------------------------------------------------------- transforms

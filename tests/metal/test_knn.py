@@ -10,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from oracles.search import FLT_MAX, METRICS, SUBNORMAL, check, scores
 
 from metalfaiss import METRIC_INNER_PRODUCT, METRIC_L2, IndexFlat, _core
 from metalfaiss.distances import knn
 
-from .search_oracle import FLT_MAX, METRICS, SUBNORMAL, check, check_found, limits, scores
+from .knn_limits import limits
 from .simulator import SCHEDULES, Simulator, product
 
 Rng = np.random.Generator
@@ -292,7 +293,7 @@ def test_batches(simulator: Simulator, rng: Rng, batches: tuple[tuple[int, ...],
             distances, ids = knn(xq, xb, 3)
             assert distances.shape == ids.shape == (*batch, 5, 3)
             for i, found in enumerate(zip(distances.reshape(-1, 5, 3), ids.reshape(-1, 5, 3), strict=True)):
-                check_found(q[i], b[i], 3, METRIC_L2, found)
+                check(q[i], b[i], 3, METRIC_L2, found)
 
 
 # ------------------------------------------------------------------ transforms
@@ -322,7 +323,7 @@ def test_vmap(simulator: Simulator, rng: Rng, axes: tuple[int | None, int | None
     distances, ids = mx.vmap(lambda q, b: knn(q, b, 3), in_axes=axes)(*args)
     for i in range(3):
         q, b = (x[0 if a is None else i] for x, a in zip((xq, xb), axes, strict=True))
-        check_found(q, b, 3, METRIC_L2, (distances[i], ids[i]))
+        check(q, b, 3, METRIC_L2, (distances[i], ids[i]))
 
 
 @pytest.mark.parametrize("shapeless", [False, True])
@@ -330,13 +331,13 @@ def test_compile(simulator: Simulator, rng: Rng, shapeless: bool) -> None:
     search = mx.compile(lambda q, b: knn(2 * q, b, 4), shapeless=shapeless)
     for nq, nb, d in ((4, 40, 5), (6, 90, 7), (3, 2, 5)):
         xq, xb = normal(rng, nq, d), normal(rng, nb, d)
-        check_found(2 * xq, xb, 4, METRIC_L2, search(mx.array(xq), mx.array(xb)))
+        check(2 * xq, xb, 4, METRIC_L2, search(mx.array(xq), mx.array(xb)))
 
 
 def test_streams(simulator: Simulator, rng: Rng) -> None:
     xq, xb = normal(rng, 4, 5), normal(rng, 60, 5)
     stream = mx.new_stream(mx.cpu)
-    check_found(xq, xb, 3, METRIC_L2, knn(mx.array(xq), mx.array(xb), 3, stream=stream))
+    check(xq, xb, 3, METRIC_L2, knn(mx.array(xq), mx.array(xb), 3, stream=stream))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -365,15 +366,15 @@ def test_index_flat(simulator: Simulator, rng: Rng, dtype: str, metric: int) -> 
     index.add(xb)
     found = index.search(xq, 9)
     assert "knn_direct" in kernels(simulator)
-    check_found(xq, mx.array(xb).astype(DTYPES[dtype]), 9, metric, found)
+    check(xq, mx.array(xb).astype(DTYPES[dtype]), 9, metric, found)
     half = normal(rng, 90, 11)  # a second chunk
     index.add(half)
     found = index.search(mx.array(xq), 9)
-    check_found(xq, mx.array(np.concatenate([xb, half])).astype(DTYPES[dtype]), 9, metric, found)
+    check(xq, mx.array(np.concatenate([xb, half])).astype(DTYPES[dtype]), 9, metric, found)
 
 
 def test_an_index_far_from_the_origin(simulator: Simulator, rng: Rng) -> None:
     index = IndexFlat(8)
     xb, xq = normal(rng, 400, 8, mean=1e4), normal(rng, 40, 8, mean=1e4)
     index.add(xb)
-    check_found(xq, xb, 5, METRIC_L2, index.search(xq, 5))
+    check(xq, xb, 5, METRIC_L2, index.search(xq, 5))

@@ -5,7 +5,17 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_qr import DIFFICULT, check_contract, exact_qr, one_number, weights_for, with_condition
+from oracles.qr import (
+    DIFFICULT,
+    batched_views,
+    check_batch,
+    check_contract,
+    exact_qr,
+    one_number,
+    strided_views,
+    weights_for,
+    with_condition,
+)
 
 from metalfaiss import _core
 from metalfaiss.faissmlx.qr import orthonormal_columns, pure_mlx_qr, qr
@@ -111,34 +121,14 @@ def test_same_bits_in_any_order_of_threads(simulator: Simulator, rng: np.random.
 
 @pytest.mark.parametrize("shape", [(150, 80), (1060, 24)])
 def test_strides(rng: np.random.Generator, shape: tuple[int, int]) -> None:
-    base = rng.standard_normal(shape).astype(np.float32)
-    x = mx.array(base)
-    for view, want in [
-        (x[:75].T, base[:75].T),
-        (x[::2, 1::3], base[::2, 1::3]),
-        (x[::-1], base[::-1]),
-        (x[:, ::-1], base[:, ::-1]),
-        (x[::-2, ::-3], base[::-2, ::-3]),
-        (mx.broadcast_to(x[:, :1], (shape[0], 5)), np.repeat(base[:, :1], 5, axis=1)),
-    ]:
+    for view, want in strided_views(rng, shape):
         check_contract(want, *qr(view))
 
 
 @pytest.mark.parametrize("matrix", [(70, 9), (80, 66), (9, 40)])
 def test_batches(rng: np.random.Generator, matrix: tuple[int, int]) -> None:
-    base = rng.standard_normal((3, 2, *matrix)).astype(np.float32)
-    x = mx.array(base)
-    for view, want in [
-        (x, base),
-        (x[::-1, :, ::2], base[::-1, :, ::2]),
-        (x.transpose(1, 0, 3, 2), base.transpose(1, 0, 3, 2)),
-        (mx.broadcast_to(x[:, :1], x.shape), np.broadcast_to(base[:, :1], base.shape)),
-    ]:
-        q, r = qr(view)
-        check_contract(want, q, r)
-        alone = qr(view[1, 0])
-        assert mx.array_equal(q[1, 0], alone[0])
-        assert mx.array_equal(r[1, 0], alone[1])
+    for view, want in batched_views(rng, matrix):
+        check_batch(want, view)
 
 
 def test_batches_of_trees(rng: np.random.Generator) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from oracles.search import check
 
 from metalfaiss import METRIC_L2
 
-from ..search_oracle import check, limits
+from ..knn_limits import limits
 from . import WRONG_RESULT, Fault
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ctypes
 import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..runner import Runner, Traffic
 from . import native
 from .checks import MAX_THREADGROUP_BYTES, launch_findings
 from .compiler import CompileError
@@ -37,17 +37,8 @@ class Memory:
     mode: int = 0
 
 
-@dataclass(frozen=True)
-class Traffic:
-    """The device bytes of a step, by memory."""
-
-    name: str  # of the launch; "product"
-    kernel: str
-    bytes: dict[str, native.Counters]
-
-
 @dataclass
-class Simulator:
+class Simulator(Runner):
     """Runs plans on the CPU, thread by thread, and keeps what is wrong with them.
 
     schedule: the order of threads and threadgroups: "forward", "reverse" or "random" (from `seed`).
@@ -59,8 +50,6 @@ class Simulator:
     seed: int = 1
     edit: Callable[[str, str], str] | None = None
     seconds: float = 60.0
-    findings: list[str] = field(default_factory=list)
-    traffic: list[Traffic] = field(default_factory=list)
 
     _lock = threading.Lock()  # the runtime runs one launch at a time
     _sources: dict[str, str] = field(default_factory=dict, repr=False)  # by the launch's name
@@ -76,26 +65,6 @@ class Simulator:
                 self.findings.append(f"[plan] {e}")
             except Exception:
                 self.findings.append(f"[simulator] it failed\n{traceback.format_exc()}")
-
-    @contextmanager
-    def active(self, core: Any) -> Iterator[None]:
-        """Runs every operation through this simulator, given the extension module."""
-        core.simulate(self)
-        try:
-            yield
-        finally:
-            core.simulate(None)
-
-    def report(self) -> str:
-        """Every finding so far, once each."""
-        return "The simulator found:\n" + "\n".join(f"- {f}" for f in dict.fromkeys(self.findings))
-
-    def check(self) -> None:
-        """Raises AssertionError with every finding since the last call."""
-        text, is_wrong = self.report(), bool(self.findings)
-        self.findings = []
-        if is_wrong:
-            raise AssertionError(text)
 
     def _run(self, steps: list[dict[str, Any]]) -> None:
         native.lib().sim_begin_plan()

@@ -9,7 +9,7 @@ from metalfaiss import METRIC_INNER_PRODUCT, METRIC_L2
 from metalfaiss.distances import knn
 from metalfaiss.pairwise import pairwise_distances
 
-from ..search_oracle import limits
+from ..knn_limits import limits
 from . import Case
 
 DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}

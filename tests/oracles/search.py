@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from metalfaiss import METRIC_INNER_PRODUCT, METRIC_L2, _core
+from metalfaiss import METRIC_INNER_PRODUCT, METRIC_L2
 from metalfaiss.distances import knn
+
+from .values import numpy64
+
+__all__ = ["FLT_MAX", "METRICS", "SUBNORMAL", "check", "scores"]
 
 FLT_MAX = np.float32(np.finfo(np.float32).max)
 METRICS = [METRIC_L2, METRIC_INNER_PRODUCT]
 SUBNORMAL = 1.5e-45  # the least float32
 
 
-@contextmanager
-def limits(**values: Any) -> Iterator[None]:
-    """Divides searches otherwise than usual: the arguments of KnnLimits (csrc/gpu/plans/knn.h)."""
-    _core.set_knn_limits(**values)
-    try:
-        yield
-    finally:
-        _core.set_knn_limits()
-
-
-def numpy64(x: Any) -> Any:
-    return np.array(mx.array(x).astype(mx.float32)).astype(np.float64)
-
-
 def scores(q: Any, b: Any, metric: int) -> Any:
     """Float64 scores (nq, nb), smaller being nearer; infinite where there is no result."""
+    q, b = (np.asarray(x, dtype=np.float64) for x in (q, b))
     with np.errstate(all="ignore"):
         if metric == METRIC_L2:
             s = np.stack([((row - b) ** 2).sum(-1) for row in q]) if len(q) else np.zeros((0, len(b)))
@@ -42,9 +31,14 @@ def scores(q: Any, b: Any, metric: int) -> Any:
     return s
 
 
-def check_found(xq: Any, xb: Any, k: int, metric: int, found: Any, *, exact: bool = False) -> None:
-    """Compares the results of matrices with the oracle. `exact`: float64 has no rounding errors here either."""
-    distances, ids = (np.array(x) for x in found)
+def check(
+    xq: Any, xb: Any, k: int, metric: int = METRIC_L2, found: Any = None, *, exact: bool = False
+) -> tuple[Any, Any]:
+    """Compares a search of matrices, `found` or a new one, with the oracle, and returns it.
+
+    exact: float64 has no rounding errors here either.
+    """
+    distances, ids = (np.array(x) for x in found or knn(mx.array(xq), mx.array(xb), k, metric))
     q, b = numpy64(xq), numpy64(xb)
     s = scores(q, b, metric)
     nq, nb = s.shape
@@ -60,7 +54,7 @@ def check_found(xq: Any, xb: Any, k: int, metric: int, found: Any, *, exact: boo
         assert len(set(row[row >= 0])) == np.sum(row >= 0), "an id twice"
     real = ids >= 0
     if not real.any():
-        return
+        return distances, ids
     at = np.take_along_axis(s, np.maximum(ids, 0), 1)[real]
     want = np.take_along_axis(s, np.maximum(expected, 0), 1)[real]
     sign = 1 if metric == METRIC_L2 else -1
@@ -72,10 +66,4 @@ def check_found(xq: Any, xb: Any, k: int, metric: int, found: Any, *, exact: boo
             norms = np.linalg.norm(q, axis=1)[:, None] * np.linalg.norm(b[np.maximum(ids, 0)], axis=-1)
         slack = 1e-11 * norms[real] if metric == METRIC_INNER_PRODUCT else 0
         assert np.all((np.abs(at - want) <= 1e-11 * np.abs(want) + slack)[different])
-
-
-def check(xq: Any, xb: Any, k: int, metric: int = METRIC_L2, *, exact: bool = False) -> None:
-    """Searches and compares."""
-    found = knn(mx.array(xq), mx.array(xb), k, metric)
-    mx.eval(*found)
-    check_found(xq, xb, k, metric, found, exact=exact)
+    return distances, ids

@@ -1,0 +1,1 @@
+"""Naive computations in float64, for the tests of CPU and GPU kernels alike."""
