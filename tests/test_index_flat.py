@@ -485,7 +485,11 @@ def test_output_errors() -> None:
         f"{op} I must be None for an mlx.core.array x. Received ndarray.",
         lambda: index.search(mx.array(x), 3, I=I),
     )
-    raises(TypeError, f"{op} params must be None. Received int.", lambda: index.search(x, 3, params=4))
+    raises(
+        TypeError,
+        f"{op} params must be None, or of SearchParameters. Received int.",
+        lambda: index.search(x, 3, params=4),
+    )
     I.flags.writeable = False
     raises(ValueError, f"{op} I must be writeable. Received a read-only array.", lambda: index.search(x, 3, D=D, I=I))
     assert not D.any()  # nothing is half done
@@ -494,8 +498,8 @@ def test_output_errors() -> None:
 def test_reconstruct_errors() -> None:
     index = built(IndexFlatL2, normal(9, 4))
     op = "[IndexFlatL2.reconstruct"
-    raises(ValueError, f"{op}] key must be at most 8. Received 9.", lambda: index.reconstruct(9))
-    raises(ValueError, f"{op}] key must be at least 0. Received -1.", lambda: index.reconstruct(-1))
+    raises(ValueError, f"{op}] key must hold ids from 0 to 8. Received 9.", lambda: index.reconstruct(9))
+    raises(ValueError, f"{op}] key must hold ids from 0 to 8. Received -1.", lambda: index.reconstruct(-1))
     raises(TypeError, f"{op}] key must be an int. Received '1' of type str.", lambda: index.reconstruct("1"))
     raises(ValueError, f"{op}] x must have shape (4,). Received (3,).", lambda: index.reconstruct(1, np.zeros(3, "f4")))
     raises(ValueError, f"{op}_n] n0 must be at most 9. Received 10.", lambda: index.reconstruct_n(10))
@@ -510,7 +514,7 @@ def test_reconstruct_errors() -> None:
     raises(TypeError, f"{op}_batch] key must hold integers. Received float64.", lambda: index.reconstruct_batch([1.5]))
     raises(
         ValueError,
-        f"{op}] key must be the id of a stored vector. Received an index without vectors.",
+        f"{op}] key must hold ids of stored vectors, of which there are none. Received 0.",
         lambda: IndexFlatL2(4).reconstruct(0),
     )
 

@@ -10,16 +10,59 @@ from metalfaiss.distances import knn
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.flat import IndexFlat, IndexFlatIP, IndexFlatL2
 from metalfaiss.metrics import METRIC_INNER_PRODUCT, METRIC_L2
+from metalfaiss.numeric import Float16, Float32, Int8, UInt8
 from metalfaiss.pairwise import pairwise_distances
+from metalfaiss.search_parameters import (
+    IndexRefineSearchParameters,
+    IVFSearchParameters,
+    SearchParameters,
+    SearchParametersIVF,
+    SearchParametersPreTransform,
+)
 from metalfaiss.selection import select_k
+from metalfaiss.selectors import (
+    IDSelector,
+    IDSelectorAll,
+    IDSelectorAnd,
+    IDSelectorArray,
+    IDSelectorBatch,
+    IDSelectorBitmap,
+    IDSelectorNot,
+    IDSelectorOr,
+    IDSelectorRange,
+    IDSelectorTranslated,
+    IDSelectorXOr,
+    PyCallbackIDSelector,
+)
 
 __all__ = [
     "METRIC_INNER_PRODUCT",
     "METRIC_L2",
+    "Float16",
+    "Float32",
+    "IDSelector",
+    "IDSelectorAll",
+    "IDSelectorAnd",
+    "IDSelectorArray",
+    "IDSelectorBatch",
+    "IDSelectorBitmap",
+    "IDSelectorNot",
+    "IDSelectorOr",
+    "IDSelectorRange",
+    "IDSelectorTranslated",
+    "IDSelectorXOr",
+    "IVFSearchParameters",
     "Index",
     "IndexFlat",
     "IndexFlatIP",
     "IndexFlatL2",
+    "IndexRefineSearchParameters",
+    "Int8",
+    "PyCallbackIDSelector",
+    "SearchParameters",
+    "SearchParametersIVF",
+    "SearchParametersPreTransform",
+    "UInt8",
     "knn",
     "num_threads",
     "pairwise_distances",

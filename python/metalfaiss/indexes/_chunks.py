@@ -21,7 +21,7 @@ from metalfaiss.distances import knn
 from metalfaiss.metrics import METRIC_INNER_PRODUCT
 from metalfaiss.selection import select_k
 
-__all__ = ["Chunks", "append", "rows", "search", "take", "total"]
+__all__ = ["Chunks", "append", "gather", "rows", "search", "take", "total"]
 
 Chunks: TypeAlias = tuple[mx.array, ...]  # each (n_i, d), at least one, all of one dtype
 
@@ -81,6 +81,17 @@ def rows(chunks: Chunks, start: int, count: int) -> mx.array:
     if not parts:
         return mx.zeros((0, chunks[0].shape[1]))
     return parts[0] if len(parts) == 1 else mx.concatenate(parts)
+
+
+def gather(chunks: Chunks, ids: mx.array) -> mx.array:
+    """The vectors of ids that exist, ascending, shape (n,), as they are stored."""
+    parts = []
+    host = np.array(ids)
+    for first, chunk in zip(_starts(chunks), chunks, strict=True):
+        begin, end = np.searchsorted(host, [first, first + chunk.shape[0]])
+        if begin < end:
+            parts.append(mx.take(chunk, ids[begin:end] - first, axis=0))
+    return mx.concatenate(parts) if parts else chunks[0][:0]
 
 
 def take(chunks: Chunks, ids: mx.array) -> mx.array:

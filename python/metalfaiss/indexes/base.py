@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from abc import ABC, abstractmethod
-from typing import Any, overload
+from abc import ABCMeta, abstractmethod
+from typing import Any, ClassVar, overload
 
 import mlx.core as mx
 import numpy as np
@@ -12,17 +12,31 @@ from numpy.typing import NDArray
 
 from metalfaiss import _core, _host
 from metalfaiss._host import Array, Stream
+from metalfaiss.indexes import _checks
+from metalfaiss.indexes._unsupported import Unsupported
 from metalfaiss.metrics import METRIC_L2
+from metalfaiss.numeric import Float32
+from metalfaiss.search_parameters import SearchParameters, bound
 
 __all__ = ["Index"]
 
 
-class Index(ABC):
+class _Sealed(ABCMeta):
+    """Instances refuse public attributes that their constructor did not set, as FAISS's do: a typing error in the name
+    of a setting must not pass silently."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        made = super().__call__(*args, **kwargs)
+        made._sealed = True
+        return made
+
+
+class Index(Unsupported, metaclass=_Sealed):
     """Vectors of ``d`` dimensions that can be searched, numbered from 0 in the order in which they are added.
 
     NumPy arrays and ``mx.array`` are both taken. NumPy queries get NumPy results. ``mx.array`` queries get lazy
-    ``mx.array`` results, which compose with ``mx.compile``, ``mx.grad`` and ``mx.vmap``; distances are differentiable
-    with respect to the queries and to stored vectors.
+    ``mx.array`` results, which compose with ``mx.compile``, ``mx.grad`` and ``mx.vmap``; where vectors are stored as
+    they are, distances are differentiable with respect to the queries and to stored vectors.
 
     Vectors added as lazy ``mx.array`` stay lazy until a search computes them. As every lazy array, they can only be
     computed by the thread that made them; once computed, any number of threads may search the index at once.
@@ -31,23 +45,31 @@ class Index(ABC):
     it would outlive them.
 
     Attributes:
-        verbose: kept for programs written for FAISS; nothing is printed.
+        is_trained: whether vectors may be added.
+        verbose: whether long work prints what it does.
         metric_arg: the argument of metrics that have one.
     """
 
-    __slots__ = ("__weakref__", "_d", "_gave_mlx", "_lock", "_metric_type", "_traced", "metric_arg", "verbose")
+    _parameters_type: ClassVar[type[SearchParameters]] = SearchParameters
+    _unsaved: ClassVar[tuple[str, ...]] = ("_lock", "_traced")
 
     def __init__(self, d: int, metric: int = METRIC_L2) -> None:
         self._d = _host.integer(type(self).__name__, "d", d, 1)
         self._metric_type = metric
         self._init_unsaved()
         self._gave_mlx = False
+        self.is_trained = True
         self.metric_arg = 0.0
         self.verbose = False
 
     def _init_unsaved(self) -> None:
-        self._lock = threading.Lock()  # one change at a time; searches do not take it
+        self._lock = threading.RLock()  # one change at a time; searches do not take it
         self._traced = _core.in_tracing()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and "_sealed" in self.__dict__ and not hasattr(self, name):
+            raise AttributeError(f"[{type(self).__name__}] An attribute must be one of the index's. Received {name!r}.")
+        super().__setattr__(name, value)
 
     @property
     def d(self) -> int:
@@ -56,7 +78,7 @@ class Index(ABC):
 
     @property
     def metric_type(self) -> int:
-        """``METRIC_L2`` or ``METRIC_INNER_PRODUCT``."""
+        """What vectors are compared by: ``METRIC_L2``, ``METRIC_INNER_PRODUCT``, ..."""
         return self._metric_type
 
     @property
@@ -64,49 +86,130 @@ class Index(ABC):
     def ntotal(self) -> int:
         """How many vectors are stored."""
 
-    @property
-    def is_trained(self) -> bool:
-        """Whether vectors may be added."""
-        return True
+    # ------------------------------------------------------------------------------------ storing
 
-    def train(self, x: Array) -> None:
+    def train(self, x: Array, *, numeric_type: int = Float32) -> None:
         """Learns from vectors what the index needs before any is added; an index that needs nothing checks ``x``.
 
         Args:
             x: shape (n, d).
+            numeric_type: what ``x`` is rounded to first: ``Float32`` (not at all), ``Float16``, ``UInt8`` or ``Int8``.
 
         Raises:
             TypeError: ``x`` is neither a NumPy array nor an ``mx.array``, or is complex.
-            ValueError: its shape is not (n, d).
+            ValueError: its shape is not (n, d), or there are too few vectors.
         """
-        _host.vectors(self._op("train"), x, self.d)
+        vectors = _checks.vectors(self._op("train"), x, self.d, numeric_type)
+        with self._lock:
+            self._train(vectors)
 
-    def add(self, x: Array) -> None:
+    def add(self, x: Array, numeric_type: int = Float32) -> None:
         """Stores vectors under the ids ``ntotal``, ``ntotal + 1``, ...
 
         Args:
             x: shape (n, d). An ``mx.array`` is kept without a copy, lazy if it is, and converted only if its dtype is
                 not that of the index.
+            numeric_type: what ``x`` is rounded to first.
 
         Raises:
             TypeError: ``x`` is neither a NumPy array nor an ``mx.array``, or is complex.
             ValueError: its shape is not (n, d), or it is traced and the index was made outside of the transformed
                 function. The index is then as it was.
+            RuntimeError: the index is not trained.
         """
-        op = self._op("add")
-        vectors = _host.vectors(op, x, self.d)
-        if _core.is_traced(vectors) and not self._traced:
-            raise ValueError(
-                f"[{op}] x must not be traced, or the index must be made inside of the transformed function. "
-                "Received a traced array for an index made outside."
-            )
+        vectors = self._new_vectors("add", x, numeric_type)
         with self._lock:
-            self._add(_host.own(vectors))
+            self._add(vectors)
             self._gave_mlx |= isinstance(x, mx.array)
+
+    def add_with_ids(self, x: Array, ids: Any, numeric_type: int = Float32) -> None:
+        """Stores vectors under ids of the caller's.
+
+        Args:
+            x: shape (n, d), as ``add`` takes it.
+            ids: integers, shape (n,). -1 means "none" in results: better not to use it.
+            numeric_type: what ``x`` is rounded to first.
+
+        Raises:
+            TypeError, ValueError: as ``add`` does, or ``ids`` are not integers of shape (n,).
+            RuntimeError: the index is not trained, or numbers its vectors itself: wrap it in ``IndexIDMap``.
+        """
+        vectors = self._new_vectors("add_with_ids", x, numeric_type)
+        given = _checks.stored_ids(self._op("add_with_ids"), ids, vectors.shape[0])
+        with self._lock:
+            self._add_with_ids(vectors, given)
+            self._gave_mlx |= isinstance(x, mx.array)
+
+    def reset(self) -> None:
+        """Removes all vectors."""
+        with self._lock:
+            self._reset()
+            self._gave_mlx = False
+
+    def remove_ids(self, x: Any) -> int:
+        """Removes vectors. Where an index numbers them, those behind move up.
+
+        Args:
+            x: a selector, a predicate, or ids of shape (n,); ids that are not stored are ignored.
+
+        Returns:
+            How many were removed.
+
+        Raises:
+            TypeError: ``x`` is none of these.
+            RuntimeError: the type of index cannot remove vectors.
+        """
+        selector = _checks.removed(self._op("remove_ids"), x)
+        with self._lock:
+            return self._remove_ids(selector._bound(self._ids))
+
+    def merge_from(self, otherIndex: Index, add_id: int = 0) -> None:
+        """Moves the vectors of another index behind those of this one; the other one is empty then.
+
+        Args:
+            otherIndex: an index of the same type and form.
+            add_id: added to its ids, where an index keeps ids.
+
+        Raises:
+            TypeError: ``add_id`` is not an integer.
+            ValueError: ``otherIndex`` is this index.
+            RuntimeError: the indexes are not compatible.
+        """
+        op = self._op("merge_from")
+        add_id = _host.require_int(op, "add_id", add_id)
+        if otherIndex is self:
+            raise ValueError(f"[{op}] otherIndex must be another index. Received the index itself.")
+        self.check_compatible_for_merge(otherIndex)
+        first, second = sorted((self, otherIndex), key=id)  # one order for all threads
+        with first._lock, second._lock:
+            self._merge_from(otherIndex, add_id)
+            self._gave_mlx |= otherIndex._gave_mlx
+
+    def check_compatible_for_merge(self, otherIndex: Index) -> None:
+        """Whether ``merge_from`` would take the index.
+
+        Raises:
+            RuntimeError: it would not.
+        """
+        op = self._op("check_compatible_for_merge")
+        self._require_same(op, "type", type(self).__name__, type(otherIndex).__name__)
+        self._require_same(op, "d", self.d, otherIndex.d)
+        self._require_same(op, "metric_type", self.metric_type, otherIndex.metric_type)
+        self._check_compatible(op, otherIndex)
+
+    # ---------------------------------------------------------------------------------- searching
 
     @overload
     def search(
-        self, x: mx.array, k: int, *, params: None = None, D: None = None, I: None = None, stream: Stream = None
+        self,
+        x: mx.array,
+        k: int,
+        *,
+        params: SearchParameters | None = None,
+        D: None = None,
+        I: None = None,
+        numeric_type: int = Float32,
+        stream: Stream = None,
     ) -> tuple[mx.array, mx.array]: ...
     @overload
     def search(
@@ -114,9 +217,10 @@ class Index(ABC):
         x: NDArray[Any],
         k: int,
         *,
-        params: None = None,
+        params: SearchParameters | None = None,
         D: NDArray[np.float32] | None = None,
         I: NDArray[np.int64] | None = None,
+        numeric_type: int = Float32,
         stream: Stream = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]: ...
     def search(
@@ -124,9 +228,10 @@ class Index(ABC):
         x: Array,
         k: int,
         *,
-        params: None = None,
+        params: SearchParameters | None = None,
         D: NDArray[np.float32] | None = None,
         I: NDArray[np.int64] | None = None,
+        numeric_type: int = Float32,
         stream: Stream = None,
     ) -> tuple[Any, Any]:
         """The k nearest stored vectors of each query, best first; of equal distances the lower id.
@@ -136,8 +241,9 @@ class Index(ABC):
         Args:
             x: queries, shape (n, d); computed in float32.
             k: how many, at least 1, may exceed ``ntotal``.
-            params: search parameters; this index has none.
+            params: search parameters, such as a filter: they take the place of the index's own settings.
             D, I: NumPy arrays of shape (n, k), float32 and int64, to write the results of NumPy queries to.
+            numeric_type: what ``x`` is rounded to first.
             stream: where to run.
 
         Returns:
@@ -147,20 +253,79 @@ class Index(ABC):
 
         Raises:
             TypeError: ``x`` is neither a NumPy array nor an ``mx.array``, or is complex; k is not an integer; ``D`` or
-                ``I`` has another dtype, or is given with an ``mx.array``; ``params`` is not None.
+                ``I`` has another dtype, or is given with an ``mx.array``; ``params`` are of another type of index.
             ValueError: a shape is wrong, or k is less than 1.
+            RuntimeError: the index is not trained.
         """
         op = self._op("search")
-        queries, k = self._queries(op, x, k, stream)
-        if params is not None:
-            raise TypeError(f"[{op}] params must be None. Received {type(params).__name__}.")
-        self._check_output(op, "D", x, D, k, np.float32)
-        self._check_output(op, "I", x, I, k, np.int64)
-        found = self._search(queries, k, stream)
+        queries, k = _checks.queries(op, x, self.d, k, numeric_type, stream)
+        _checks.output(op, "D", x, D, (k,), np.float32)
+        _checks.output(op, "I", x, I, (k,), np.int64)
+        found = self._find(op, queries, k, params, stream)
         if isinstance(x, mx.array):
             return found
         distances, ids = _host.to_numpy(*found)
         return _host.output(distances, D), _host.output(ids, I)
+
+    def search_and_reconstruct(
+        self,
+        x: Array,
+        k: int,
+        *,
+        params: SearchParameters | None = None,
+        D: NDArray[np.float32] | None = None,
+        I: NDArray[np.int64] | None = None,
+        R: NDArray[np.float32] | None = None,
+        stream: Stream = None,
+    ) -> tuple[Any, Any, Any]:
+        """What ``search`` finds, and the stored vectors of the ids.
+
+        Args:
+            x, k, params, D, I, stream: as for ``search``.
+            R: a float32 NumPy array of shape (n, k, d) to write the vectors to.
+
+        Returns:
+            Distances (n, k), ids (n, k) and vectors (n, k, d) in float32; NaN where the id is -1.
+
+        Raises:
+            TypeError, ValueError, RuntimeError: as ``search`` does, or the index cannot reconstruct vectors.
+        """
+        op = self._op("search_and_reconstruct")
+        queries, k = _checks.queries(op, x, self.d, k, Float32, stream)
+        _checks.output(op, "D", x, D, (k,), np.float32)
+        _checks.output(op, "I", x, I, (k,), np.int64)
+        _checks.output(op, "R", x, R, (k, self.d), np.float32)
+        found = self._search_and_reconstruct(queries, k, self._parameters(op, params), stream)
+        if isinstance(x, mx.array):
+            return found
+        distances, ids, vectors = _host.to_numpy(*found)
+        return _host.output(distances, D), _host.output(ids, I), _host.output(vectors, R)
+
+    def range_search(
+        self, x: Array, thresh: float, *, params: SearchParameters | None = None, stream: Stream = None
+    ) -> tuple[NDArray[np.uint64], NDArray[np.float32], NDArray[np.int64]]:
+        """All stored vectors nearer than ``thresh``: distances below it, or similarities above it.
+
+        Args:
+            x: queries, shape (n, d); computed in float32.
+            thresh: the distance (squared for L2), or similarity, that results must be better than.
+            params: search parameters, such as a filter.
+            stream: where to run.
+
+        Returns:
+            NumPy arrays: limits (n + 1,) in uint64, and distances and ids, of which those of query i lie from
+            ``limits[i]`` to ``limits[i + 1] - 1``, by id.
+
+        Raises:
+            TypeError: ``x`` is neither a NumPy array nor an ``mx.array``, or is complex; ``thresh`` is no number;
+                ``params`` are of another type of index.
+            ValueError: the shape of ``x`` is not (n, d).
+            RuntimeError: the index is not trained, or its type cannot search by distance.
+        """
+        op = self._op("range_search")
+        queries, _ = _checks.queries(op, x, self.d, 1, Float32, stream)
+        found = self._find_within(op, queries, _checks.radius(op, thresh), params, stream)
+        return found[0].astype(np.uint64, copy=False), found[1], found[2]
 
     @overload
     def assign(self, x: mx.array, k: int, labels: None = None, *, stream: Stream = None) -> mx.array: ...
@@ -178,19 +343,15 @@ class Index(ABC):
             stream: where to run.
 
         Raises:
-            TypeError, ValueError: as ``search`` does.
+            TypeError, ValueError, RuntimeError: as ``search`` does.
         """
         op = self._op("assign")
-        queries, k = self._queries(op, x, k, stream)
-        self._check_output(op, "labels", x, labels, k, np.int64)
-        _, ids = self._search(queries, k, stream)
+        queries, k = _checks.queries(op, x, self.d, k, Float32, stream)
+        _checks.output(op, "labels", x, labels, (k,), np.int64)
+        _, ids = self._find(op, queries, k, None, stream)
         return ids if isinstance(x, mx.array) else _host.output(_host.to_numpy(ids)[0], labels)
 
-    def reset(self) -> None:
-        """Removes all vectors."""
-        with self._lock:
-            self._reset()
-            self._gave_mlx = False
+    # ----------------------------------------------------------------------------- reconstructing
 
     def reconstruct(self, key: int, x: NDArray[np.float32] | None = None) -> Array:
         """The stored vector of an id, shape (d,), float32.
@@ -199,17 +360,19 @@ class Index(ABC):
         as lazy ``mx.array``.
 
         Args:
-            key: an id, from 0 to ``ntotal - 1``.
+            key: an id.
             x: a float32 NumPy array of shape (d,) to write to, and to return.
 
         Raises:
             TypeError: ``key`` is not an integer, or ``x`` not a float32 NumPy array.
             ValueError: there is no such id, or ``x`` has another shape.
+            RuntimeError: the type of index cannot reconstruct vectors.
         """
         op = self._op("reconstruct")
-        key = _host.integer(op, "key", key, 0, self._last(op))
-        self._check_reconstruction(op, x, (self.d,))
-        return self._reconstruction(self._reconstruct_n(key, 1)[0], x)
+        key = _host.require_int(op, "key", key)
+        self._check_keys(op, np.array([key], dtype=np.int64))
+        _checks.reconstruction(op, x, (self.d,))
+        return self._reconstruction(self._reconstruct(key), x)
 
     def reconstruct_n(self, n0: int = 0, ni: int = -1, x: NDArray[np.float32] | None = None) -> Array:
         """The stored vectors ``n0`` to ``n0 + ni - 1``, shape (ni, d), float32, in the form of ``reconstruct``.
@@ -222,12 +385,13 @@ class Index(ABC):
         Raises:
             TypeError: ``n0`` or ``ni`` is not an integer, or ``x`` not a float32 NumPy array.
             ValueError: there are no such ids, or ``x`` has another shape.
+            RuntimeError: the type of index cannot reconstruct vectors.
         """
         op = self._op("reconstruct_n")
         n0 = _host.integer(op, "n0", n0, 0, self.ntotal)
         ni = _host.integer(op, "ni", ni, -1, self.ntotal - n0)
         ni = self.ntotal - n0 if ni == -1 else ni
-        self._check_reconstruction(op, x, (ni, self.d))
+        _checks.reconstruction(op, x, (ni, self.d))
         return self._reconstruction(self._reconstruct_n(n0, ni), x)
 
     def reconstruct_batch(self, key: Any, x: NDArray[np.float32] | None = None) -> Array:
@@ -242,63 +406,206 @@ class Index(ABC):
         Raises:
             TypeError: ``key`` does not hold integers, or ``x`` is not a float32 NumPy array.
             ValueError: an id does not exist, or a shape is wrong.
+            RuntimeError: the type of index cannot reconstruct vectors.
         """
         op = self._op("reconstruct_batch")
-        ids = _host.ids(op, key, self.ntotal)
-        self._check_reconstruction(op, x, (ids.shape[0], self.d))
-        vectors = self._reconstruct_batch(ids)
-        return vectors if isinstance(key, mx.array) and x is None else self._reconstruction(vectors, x)
+        keys = _checks.keys(op, key)
+        _checks.reconstruction(op, x, (keys.shape[0], self.d))
+        if isinstance(keys, mx.array):
+            vectors = self._reconstruct_batch(keys)
+            return vectors if x is None else self._reconstruction(vectors, x)
+        self._check_keys(op, keys)
+        return self._reconstruction(self._reconstruct_batch(mx.array(keys)), x)
 
-    # What a subclass has. Arguments are checked, arrays are MLX's, and nothing here evaluates.
+    def compute_residual(self, x: Array, residual: NDArray[np.float32] | None, key: int) -> Array:
+        """``x`` minus the stored vector of an id.
+
+        Args:
+            x: shape (d,).
+            residual: a float32 NumPy array of shape (d,) to write to, or None.
+            key: the id.
+
+        Returns:
+            Shape (d,), float32, in the form of ``x``.
+
+        Raises:
+            TypeError, ValueError, RuntimeError: as ``reconstruct`` does, or ``x`` has another shape.
+        """
+        out = None if residual is None else residual.reshape(1, -1)
+        return self.compute_residual_n(1, x.reshape(1, -1), out, np.array([key]))[0]
+
+    def compute_residual_n(self, n: int, xs: Array, residuals: NDArray[np.float32] | None, keys: Any) -> Array:
+        """Vectors minus the stored vectors of ids.
+
+        Args:
+            n: how many, in FAISS's order of arguments.
+            xs: shape (n, d).
+            residuals: a float32 NumPy array of shape (n, d) to write to, or None.
+            keys: ids, shape (n,).
+
+        Returns:
+            Shape (n, d), float32, in the form of ``xs``.
+
+        Raises:
+            TypeError, ValueError, RuntimeError: as ``reconstruct_batch`` does, or ``xs`` has another shape.
+        """
+        op = self._op("compute_residual_n")
+        n = _host.integer(op, "n", n, 0)
+        vectors = _checks.vectors(op, xs, self.d, Float32)
+        ids = _checks.keys(op, keys)
+        if (vectors.shape[0], *ids.shape) != (n, n):
+            raise ValueError(f"[{op}] xs and keys must hold {n} rows. Received {vectors.shape[0]} and {ids.shape[0]}.")
+        _checks.output(op, "residuals", xs, residuals, (self.d,), np.float32)
+        if not isinstance(ids, mx.array):
+            self._check_keys(op, ids)
+        found = vectors.astype(mx.float32) - self._reconstruct_batch(mx.array(ids))
+        return found if isinstance(xs, mx.array) else _host.output(_host.to_numpy(found)[0], residuals)
+
+    # ----------------------------------------------------------------------------------- encoding
+
+    def sa_code_size(self) -> int:
+        """The bytes of an encoded vector.
+
+        Raises:
+            RuntimeError: the type of index encodes no vectors.
+        """
+        return self._sa_code_size()
+
+    def sa_encode(self, x: Array, codes: NDArray[np.uint8] | None = None) -> Any:
+        """Encodes vectors, without storing them.
+
+        Args:
+            x: shape (n, d).
+            codes: a uint8 NumPy array (n, ``sa_code_size()``) to write to, and to return.
+
+        Returns:
+            uint8, shape (n, ``sa_code_size()``): NumPy for NumPy, ``mx.array`` for ``mx.array``.
+
+        Raises:
+            TypeError: ``x`` is neither a NumPy array nor an ``mx.array``, or is complex.
+            ValueError: a shape is wrong.
+            RuntimeError: the index is not trained, or its type encodes no vectors.
+        """
+        op = self._op("sa_encode")
+        vectors = _checks.vectors(op, x, self.d, Float32).astype(mx.float32)
+        self._require_trained(op)
+        _checks.output(op, "codes", x, codes, (self.sa_code_size(),), np.uint8)
+        return _checks.returned(x, self._sa_encode(vectors), codes)
+
+    def sa_decode(self, codes: Array, x: NDArray[np.float32] | None = None) -> Any:
+        """The vectors that codes stand for.
+
+        Args:
+            codes: uint8, shape (n, ``sa_code_size()``).
+            x: a float32 NumPy array (n, d) to write to, and to return.
+
+        Returns:
+            float32, shape (n, d): NumPy for NumPy, ``mx.array`` for ``mx.array``.
+
+        Raises:
+            TypeError: ``codes`` is not an array of uint8.
+            ValueError: a shape is wrong.
+            RuntimeError: the index is not trained, or its type encodes no vectors.
+        """
+        op = self._op("sa_decode")
+        given = _checks.codes(op, codes, self.sa_code_size())
+        self._require_trained(op)
+        _checks.output(op, "x", codes, x, (self.d,), np.float32)
+        return _checks.returned(codes, self._sa_decode(given), x)
+
+    # ----------------------------------------------------- what a subclass has, or has from Unsupported
+    #
+    # Arguments are checked, arrays are MLX's, and nothing here evaluates. Callers hold the lock for changes.
+
+    def _train(self, x: mx.array) -> None:
+        """Learns from ``x`` and sets ``is_trained``; here, an index that needs no training."""
 
     @abstractmethod
-    def _add(self, x: mx.array) -> None: ...
-
-    @abstractmethod
-    def _search(self, x: mx.array, k: int, stream: Stream) -> tuple[mx.array, mx.array]: ...
+    def _search(
+        self, x: mx.array, k: int, params: SearchParameters | None, stream: Stream
+    ) -> tuple[mx.array, mx.array]:
+        """Lazy results; ``params.sel`` is native."""
 
     @abstractmethod
     def _reset(self) -> None: ...
 
-    @abstractmethod
-    def _reconstruct_n(self, n0: int, ni: int) -> mx.array: ...
+    def _ids(self) -> NDArray[np.int64]:
+        """All stored ids, in any order: what Python predicates are asked about."""
+        return np.arange(self.ntotal, dtype=np.int64)
 
-    @abstractmethod
-    def _reconstruct_batch(self, ids: mx.array) -> mx.array: ...
+    def _check_keys(self, op: str, keys: NDArray[np.int64]) -> None:
+        """Whether ids are stored; here, for an index that numbers its vectors."""
+        wrong = keys[(keys < 0) | (keys >= self.ntotal)]
+        if wrong.size:
+            stored = f"from 0 to {self.ntotal - 1}" if self.ntotal else "of stored vectors, of which there are none"
+            raise ValueError(f"[{op}] key must hold ids {stored}. Received {wrong[0]}.")
+
+    def _reconstruct(self, key: int) -> mx.array:
+        return self._reconstruct_n(key, 1)[0]
+
+    def _search_and_reconstruct(
+        self, x: mx.array, k: int, params: SearchParameters | None, stream: Stream
+    ) -> tuple[mx.array, mx.array, mx.array]:
+        D, I = self._search(x, k, params, stream)
+        return D, I, self._reconstruct_batch(I.reshape(-1)).reshape(*I.shape, self.d)
+
+    def _check_compatible(self, op: str, other: Any) -> None:
+        """What else must be equal for a merge: by ``_require_same``."""
+
+    # --------------------------------------------------------------------------- helpers of subclasses
+
+    def _find(
+        self, op: str, x: mx.array, k: int, params: SearchParameters | None, stream: Stream
+    ) -> tuple[mx.array, mx.array]:
+        """A search with parameters to be checked: what an index calls of those that it is made of."""
+        return self._search(x, k, self._parameters(op, params), stream)
+
+    def _find_within(
+        self, op: str, x: mx.array, radius: float, params: SearchParameters | None, stream: Stream
+    ) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int64]]:
+        return self._range_search(x, radius, self._parameters(op, params), stream)
+
+    def _parameters(self, op: str, params: SearchParameters | None) -> SearchParameters | None:
+        """The parameters, checked, with a native selector."""
+        self._require_trained(op)
+        checked: SearchParameters | None = bound(_checks.parameters(op, params, self._parameters_type), self._ids)
+        return checked
+
+    def _require_trained(self, op: str) -> None:
+        if not self.is_trained:
+            raise RuntimeError(f"[{op}] The index must be trained. Received an index that is not.")
+
+    def _require_same(self, op: str, name: str, ours: object, theirs: object) -> None:
+        if ours != theirs:
+            raise RuntimeError(f"[{op}] The indexes must have the same {name}. Received {ours} and {theirs}.")
+
+    def _new_vectors(self, method: str, x: Array, numeric_type: int) -> mx.array:
+        op = self._op(method)
+        vectors = _checks.vectors(op, x, self.d, numeric_type)
+        if _core.is_traced(vectors) and not self._traced:
+            raise ValueError(
+                f"[{op}] x must not be traced, or the index must be made inside of the transformed function. "
+                "Received a traced array for an index made outside."
+            )
+        self._require_trained(op)
+        return _host.own(vectors)
 
     def _op(self, method: str) -> str:
         return f"{type(self).__name__}.{method}"
-
-    def _queries(self, op: str, x: Array, k: int, stream: Stream) -> tuple[mx.array, int]:
-        queries = _host.vectors(op, x, self.d).astype(mx.float32, stream=stream)
-        return queries, _host.integer(op, "k", k, 1)
-
-    def _check_output(
-        self, op: str, name: str, x: Array, out: NDArray[Any] | None, k: int, dtype: type[np.generic]
-    ) -> None:
-        if out is not None:
-            if isinstance(x, mx.array):
-                raise TypeError(f"[{op}] {name} must be None for an mlx.core.array x. Received {type(out).__name__}.")
-            _host.check_output(op, name, out, (x.shape[0], k), dtype)
-
-    def _last(self, op: str) -> int:
-        if self.ntotal == 0:
-            raise ValueError(f"[{op}] key must be the id of a stored vector. Received an index without vectors.")
-        return self.ntotal - 1
-
-    def _check_reconstruction(self, op: str, x: NDArray[np.float32] | None, shape: tuple[int, ...]) -> None:
-        if x is not None:
-            _host.check_output(op, "x", x, shape, np.float32)
 
     def _reconstruction(self, vectors: mx.array, x: NDArray[np.float32] | None) -> Array:
         if x is None and self._gave_mlx:
             return vectors
         return _host.output(_host.to_numpy(vectors)[0], x)
 
+    # ------------------------------------------------------------------------------------ copying
+
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("_d", "_gave_mlx", "_metric_type", "metric_arg", "verbose")}
+        return {name: value for name, value in vars(self).items() if name not in self._unsaved}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            setattr(self, name, value)
+        self.__dict__.update(state)
         self._init_unsaved()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(d={self.d}, ntotal={self.ntotal})"

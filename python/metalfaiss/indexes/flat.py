@@ -8,10 +8,12 @@ import mlx.core as mx
 
 from metalfaiss import _host
 from metalfaiss._host import Stream
+from metalfaiss.distances import knn
 from metalfaiss.indexes import _chunks
 from metalfaiss.indexes._chunks import Chunks
 from metalfaiss.indexes.base import Index
 from metalfaiss.metrics import METRIC_INNER_PRODUCT, METRIC_L2
+from metalfaiss.search_parameters import SearchParameters
 
 __all__ = ["IndexFlat", "IndexFlatIP", "IndexFlatL2"]
 
@@ -34,8 +36,6 @@ class IndexFlat(Index):
         TypeError: ``d`` is not an integer.
         ValueError: ``d`` is less than 1, or the metric or dtype is none of these.
     """
-
-    __slots__ = ("_chunks", "_dtype")
 
     def __init__(self, d: int, metric: int = METRIC_L2, *, dtype: mx.Dtype = mx.float32) -> None:
         super().__init__(d, metric)
@@ -72,8 +72,18 @@ class IndexFlat(Index):
         stored = x if x.dtype == self.dtype else _host.finish(x.astype(self.dtype), x)
         self._chunks = _chunks.append(self._chunks, stored)
 
-    def _search(self, x: mx.array, k: int, stream: Stream) -> tuple[mx.array, mx.array]:
-        return _chunks.search(self._chunks, x, k, self.metric_type, stream)
+    def _search(
+        self, x: mx.array, k: int, params: SearchParameters | None, stream: Stream
+    ) -> tuple[mx.array, mx.array]:
+        if params is None or params.sel is None:
+            return _chunks.search(self._chunks, x, k, self.metric_type, stream)
+        chunks = self._chunks
+        selected = mx.array(params.sel._native.positions(_chunks.total(chunks)))
+        D, I = knn(x, _chunks.gather(chunks, selected), k, self.metric_type, stream=stream)
+        if selected.size == 0:
+            return D, I
+        ids = mx.take(selected, mx.maximum(I, 0, stream=stream), stream=stream)
+        return D, mx.where(mx.less(I, 0, stream=stream), I, ids, stream=stream)
 
     def _reconstruct_n(self, n0: int, ni: int) -> mx.array:
         return _chunks.rows(self._chunks, n0, ni)
@@ -101,8 +111,6 @@ class IndexFlatL2(IndexFlat):
         dtype: what vectors are stored as: ``mx.float32``, ``mx.float16`` or ``mx.bfloat16``.
     """
 
-    __slots__ = ()
-
     def __init__(self, d: int, *, dtype: mx.Dtype = mx.float32) -> None:
         super().__init__(d, METRIC_L2, dtype=dtype)
 
@@ -114,8 +122,6 @@ class IndexFlatIP(IndexFlat):
         d: the dimension of the vectors.
         dtype: what vectors are stored as: ``mx.float32``, ``mx.float16`` or ``mx.bfloat16``.
     """
-
-    __slots__ = ()
 
     def __init__(self, d: int, *, dtype: mx.Dtype = mx.float32) -> None:
         super().__init__(d, METRIC_INNER_PRODUCT, dtype=dtype)

@@ -1,0 +1,128 @@
+"""Settings of one search: FAISS's ``SearchParameters`` classes. A search never changes them, nor the index."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metalfaiss.selectors import IDSelector, Selectable, as_selector
+
+__all__ = [
+    "IVFSearchParameters",
+    "IndexRefineSearchParameters",
+    "SearchParameters",
+    "SearchParametersIVF",
+    "SearchParametersPreTransform",
+]
+
+P = TypeVar("P", bound="SearchParameters")
+
+
+class SearchParameters:
+    """What every search takes.
+
+    Args:
+        sel: which ids take part: an ``IDSelector``, a callable of an id, a boolean array over the ids 0, 1, ..., an
+            array of ids, or None for all.
+
+    Raises:
+        TypeError: ``sel`` is none of these.
+    """
+
+    def __init__(self, *, sel: Selectable | None = None) -> None:
+        self.sel = sel
+
+    @property
+    def sel(self) -> IDSelector | None:
+        """Which ids take part."""
+        return self._sel
+
+    @sel.setter
+    def sel(self, sel: Selectable | None) -> None:
+        self._sel = None if sel is None else as_selector(type(self).__name__, sel)
+
+    def __repr__(self) -> str:
+        fields = {name.lstrip("_"): value for name, value in vars(self).items()}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in fields.items())})"
+
+
+class SearchParametersIVF(SearchParameters):
+    """For indexes with inverted lists.
+
+    Args:
+        sel: which ids take part.
+        nprobe: how many lists are searched.
+        max_codes: how many stored vectors at most; 0 for no limit.
+        quantizer_params: parameters of the search of the quantizer.
+    """
+
+    def __init__(
+        self,
+        *,
+        sel: Selectable | None = None,
+        nprobe: int = 1,
+        max_codes: int = 0,
+        quantizer_params: SearchParameters | None = None,
+        max_lists_num: int = 0,
+    ) -> None:
+        super().__init__(sel=sel)
+        self.nprobe = nprobe
+        self.max_codes = max_codes
+        self.quantizer_params = quantizer_params
+        self.max_lists_num = max_lists_num
+
+
+IVFSearchParameters = SearchParametersIVF
+
+
+class SearchParametersPreTransform(SearchParameters):
+    """For ``IndexPreTransform``.
+
+    Args:
+        index_params: parameters of the search of the index behind the transforms.
+        sel: as that of ``index_params``.
+    """
+
+    def __init__(self, *, index_params: SearchParameters | None = None, sel: Selectable | None = None) -> None:
+        super().__init__(sel=sel)
+        self.index_params = index_params
+
+
+class IndexRefineSearchParameters(SearchParameters):
+    """For ``IndexRefine``.
+
+    Args:
+        k_factor: the base index finds ``k * k_factor`` candidates.
+        base_index_params: parameters of its search.
+        sel: as that of ``base_index_params``.
+    """
+
+    def __init__(
+        self,
+        *,
+        k_factor: float = 1.0,
+        base_index_params: SearchParameters | None = None,
+        sel: Selectable | None = None,
+    ) -> None:
+        super().__init__(sel=sel)
+        self.k_factor = k_factor
+        self.base_index_params = base_index_params
+
+
+def with_selector(params: P, sel: IDSelector | None) -> P:
+    """A copy with another selector."""
+    out = copy.copy(params)
+    out.sel = sel
+    return out
+
+
+def bound(params: Any, ids: Callable[[], NDArray[np.int64]]) -> Any:
+    """The parameters, with Python predicates replaced by what they say about ``ids()``; None stays None."""
+    if params is None or params.sel is None:
+        return params
+    sel = params.sel._bound(ids)
+    return params if sel is params.sel else with_selector(params, sel)
