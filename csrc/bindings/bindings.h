@@ -16,6 +16,7 @@ void bind_gemm(nb::module_& m);
 void bind_gpu(nb::module_& m);
 void bind_graph(nb::module_& m);
 void bind_id_selector(nb::module_& m);
+void bind_inverted_lists(nb::module_& m);
 void bind_knn(nb::module_& m);
 void bind_pairwise_distances(nb::module_& m);
 void bind_qr(nb::module_& m);

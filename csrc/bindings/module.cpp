@@ -17,6 +17,7 @@ NB_MODULE(_core, m) {
   metalfaiss::bind_gemm(m);
   metalfaiss::bind_gpu(m);
   metalfaiss::bind_id_selector(m);
+  metalfaiss::bind_inverted_lists(m);
   metalfaiss::bind_knn(m);
   metalfaiss::bind_pairwise_distances(m);
   metalfaiss::bind_qr(m);

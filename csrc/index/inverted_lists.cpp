@@ -1,0 +1,260 @@
+#include "index/inverted_lists.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace metalfaiss::index {
+
+namespace {
+
+constexpr int64_t kEntriesPerTask = 1024;  // copied by one thread at a time
+
+void copy_entries(const InvertedList& from, int64_t first, int64_t n, int64_t code_size, ListBuffer& to, int64_t at) {
+  if (n > 0) {
+    std::memcpy(to.writable_codes() + at * code_size, from.codes() + first * code_size, n * code_size);
+    std::memcpy(to.writable_ids() + at, from.ids() + first, n * sizeof(int64_t));
+  }
+}
+
+}  // namespace
+
+ListBuffer::ListBuffer(int64_t capacity, int64_t code_size)
+    : own_codes_(new uint8_t[std::max<int64_t>(capacity * code_size, 1)]),
+      own_ids_(new int64_t[std::max<int64_t>(capacity, 1)]),
+      codes_(own_codes_.get()),
+      ids_(own_ids_.get()),
+      capacity_(capacity),
+      used_(0) {}
+
+ListBuffer::ListBuffer(const uint8_t* codes, const int64_t* ids, int64_t size, std::shared_ptr<const void> owner)
+    : codes_(codes), ids_(ids), capacity_(size), used_(size), owner_(std::move(owner)) {}
+
+bool ListBuffer::claim(int64_t size, int64_t n) {
+  return !borrowed() && size + n <= capacity_ && used_.compare_exchange_strong(size, size + n);
+}
+
+InvertedLists::InvertedLists(int64_t nlist, int64_t code_size)
+    : nlist_(nlist), code_size_(code_size), lists_(std::make_shared<std::vector<InvertedList>>(nlist)) {}
+
+InvertedLists::InvertedLists(const InvertedLists& other) : nlist_(other.nlist_), code_size_(other.code_size_) {
+  std::lock_guard lock(other.mutex_);
+  lists_ = other.lists_;
+}
+
+InvertedLists::Snapshot InvertedLists::snapshot() const {
+  std::lock_guard lock(mutex_);
+  return lists_;
+}
+
+int64_t InvertedLists::compute_ntotal() const {
+  int64_t total = 0;
+  for (const InvertedList& list : *snapshot()) {
+    total += list.size;
+  }
+  return total;
+}
+
+std::vector<InvertedList>& InvertedLists::writable() {
+  if (lists_.use_count() > 1) {
+    lists_ = std::make_shared<std::vector<InvertedList>>(*lists_);
+  }
+  return *lists_;
+}
+
+InvertedList InvertedLists::copied(const InvertedList& list, int64_t size, int64_t capacity) const {
+  auto buffer = std::make_shared<ListBuffer>(capacity, code_size_);
+  buffer->claim(0, size);
+  copy_entries(list, 0, std::min(size, list.size), code_size_, *buffer, 0);
+  return {buffer, size};
+}
+
+InvertedList InvertedLists::grown(const InvertedList& list, int64_t n) const {
+  if (list.buffer && list.buffer->claim(list.size, n)) {
+    return {list.buffer, list.size + n};
+  }
+  int64_t size = list.size + n;
+  return copied(list, size, list.size == 0 ? size : std::max(size, list.size + list.size / 2));
+}
+
+void InvertedLists::add(int64_t n, const int64_t* assign, const int64_t* ids, const uint8_t* codes, int64_t* places) {
+  std::vector<int64_t> own_places;
+  if (!places) {
+    own_places.resize(n);
+    places = own_places.data();
+  }
+  std::lock_guard lock(mutex_);
+  std::vector<int64_t> count(nlist_);
+  for (int64_t i = 0; i < n; i++) {
+    if (assign[i] >= 0) {
+      count[assign[i]]++;
+    }
+  }
+  std::vector<std::pair<int64_t, InvertedList>> changed;
+  for (int64_t list = 0; list < nlist_; list++) {
+    if (count[list]) {
+      changed.emplace_back(list, grown((*lists_)[list], count[list]));
+      count[list] = (*lists_)[list].size;  // from here on the next free offset
+    }
+  }
+  std::vector<ListBuffer*> buffers(nlist_);
+  for (auto& [list, after] : changed) {
+    buffers[list] = after.buffer.get();
+  }
+  for (int64_t i = 0; i < n; i++) {
+    places[i] = assign[i] < 0 ? -1 : pack_place(assign[i], count[assign[i]]++);
+  }
+  std::vector<InvertedList>& lists = writable();
+  cpu::parallel_for((n + kEntriesPerTask - 1) / kEntriesPerTask, [&](int64_t task) {
+    for (int64_t i = task * kEntriesPerTask; i < std::min(n, (task + 1) * kEntriesPerTask); i++) {
+      if (places[i] >= 0) {
+        ListBuffer& to = *buffers[list_of(places[i])];
+        int64_t at = offset_of(places[i]);
+        std::memcpy(to.writable_codes() + at * code_size_, codes + i * code_size_, code_size_);
+        to.writable_ids()[at] = ids[i];
+      }
+    }
+  });
+  for (auto& [list, after] : changed) {
+    lists[list] = std::move(after);
+  }
+}
+
+void InvertedLists::add_entries(int64_t list, int64_t n, const int64_t* ids, const uint8_t* codes) {
+  if (n == 0) {
+    return;
+  }
+  std::lock_guard lock(mutex_);
+  InvertedList after = grown((*lists_)[list], n);
+  int64_t at = after.size - n;
+  std::memcpy(after.buffer->writable_codes() + at * code_size_, codes, n * code_size_);
+  std::memcpy(after.buffer->writable_ids() + at, ids, n * sizeof(int64_t));
+  writable()[list] = std::move(after);
+}
+
+void InvertedLists::update_entries(int64_t list, int64_t offset, int64_t n, const int64_t* ids, const uint8_t* codes) {
+  if (n == 0) {
+    return;
+  }
+  std::lock_guard lock(mutex_);
+  InvertedList& now = writable()[list];
+  if (now.buffer.use_count() > 1 || now.buffer->borrowed()) {
+    now = copied(now, now.size, now.size);
+  }
+  std::memcpy(now.buffer->writable_codes() + offset * code_size_, codes, n * code_size_);
+  std::memcpy(now.buffer->writable_ids() + offset, ids, n * sizeof(int64_t));
+}
+
+void InvertedLists::resize(int64_t list, int64_t n) {
+  std::lock_guard lock(mutex_);
+  const InvertedList& now = (*lists_)[list];
+  InvertedList after;
+  if (n > now.size) {
+    int64_t size = now.size;
+    after = grown(now, n - size);
+    std::memset(after.buffer->writable_codes() + size * code_size_, 0, (n - size) * code_size_);
+    std::fill(after.buffer->writable_ids() + size, after.buffer->writable_ids() + n, -1);
+  } else if (n > 0) {
+    after = {now.buffer, n};  // what follows stays claimed: a later append copies
+  }
+  writable()[list] = std::move(after);
+}
+
+void InvertedLists::reset() {
+  auto empty = std::make_shared<std::vector<InvertedList>>(nlist_);
+  std::lock_guard lock(mutex_);
+  lists_ = std::move(empty);
+}
+
+void InvertedLists::merge_from(InvertedLists& other, int64_t add_id) {
+  Snapshot from = other.snapshot();
+  {
+    std::lock_guard lock(mutex_);
+    std::vector<InvertedList> after(*lists_);
+    cpu::parallel_for(nlist_, [&](int64_t i) {
+      const InvertedList& more = (*from)[i];
+      if (more.size == 0) {
+        return;
+      }
+      after[i] = grown(after[i], more.size);
+      int64_t at = after[i].size - more.size;
+      copy_entries(more, 0, more.size, code_size_, *after[i].buffer, at);
+      int64_t* ids = after[i].buffer->writable_ids() + at;
+      for (int64_t j = 0; j < more.size; j++) {
+        ids[j] += add_id;
+      }
+    });
+    lists_ = std::make_shared<std::vector<InvertedList>>(std::move(after));
+  }
+  other.reset();
+}
+
+int64_t InvertedLists::remove(Members members) {
+  std::lock_guard lock(mutex_);
+  std::vector<InvertedList> after(*lists_);
+  std::atomic<int64_t> removed{0};
+  cpu::parallel_for(nlist_, [&](int64_t i) {
+    const InvertedList now = after[i];
+    std::vector<uint8_t> goes(now.size);
+    if (now.size) {
+      members(now.ids(), now.size, goes.data());
+    }
+    if (std::find_if(goes.begin(), goes.end(), [](uint8_t g) { return g != 0; }) == goes.end()) {
+      return;
+    }
+    InvertedList kept = copied(now, now.size, now.size);
+    uint8_t* codes = kept.buffer->writable_codes();
+    int64_t* ids = kept.buffer->writable_ids();
+    int64_t size = now.size;
+    for (int64_t j = 0; j < size;) {
+      if (goes[j]) {
+        size--;
+        ids[j] = ids[size];
+        goes[j] = goes[size];
+        std::memmove(codes + j * code_size_, codes + size * code_size_, code_size_);
+      } else {
+        j++;
+      }
+    }
+    removed += now.size - size;
+    after[i] = size ? InvertedList{kept.buffer, size} : InvertedList{};
+  });
+  lists_ = std::make_shared<std::vector<InvertedList>>(std::move(after));
+  return removed;
+}
+
+int64_t InvertedLists::remove_at(int64_t list, int64_t offset) {
+  std::lock_guard lock(mutex_);
+  InvertedList& now = writable()[list];
+  int64_t last = now.size - 1, moved = -1;
+  if (offset < last) {
+    if (now.buffer.use_count() > 1 || now.buffer->borrowed()) {
+      now = copied(now, now.size, now.size);
+    }
+    moved = now.ids()[last];
+    now.buffer->writable_ids()[offset] = moved;
+    std::memcpy(now.buffer->writable_codes() + offset * code_size_, now.codes() + last * code_size_, code_size_);
+  }
+  now.size = last;
+  return moved;
+}
+
+void InvertedLists::permute(const int64_t* order) {
+  std::lock_guard lock(mutex_);
+  auto after = std::make_shared<std::vector<InvertedList>>(nlist_);
+  for (int64_t i = 0; i < nlist_; i++) {
+    (*after)[i] = (*lists_)[order[i]];
+  }
+  lists_ = std::move(after);
+}
+
+void InvertedLists::borrow(int64_t list, int64_t n, const int64_t* ids, const uint8_t* codes,
+                           std::shared_ptr<const void> owner) {
+  InvertedList borrowed;
+  if (n > 0) {
+    borrowed = {std::make_shared<ListBuffer>(codes, ids, n, std::move(owner)), n};
+  }
+  std::lock_guard lock(mutex_);
+  writable()[list] = std::move(borrowed);
+}
+
+}  // namespace metalfaiss::index
