@@ -9,6 +9,7 @@ from metalfaiss.config import show_config
 from metalfaiss.distances import knn
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.flat import IndexFlat, IndexFlatIP, IndexFlatL2
+from metalfaiss.inverted_lists import ArrayInvertedLists, DirectMap, InvertedLists
 from metalfaiss.metrics import METRIC_INNER_PRODUCT, METRIC_L2
 from metalfaiss.numeric import Float16, Float32, Int8, UInt8
 from metalfaiss.pairwise import pairwise_distances
@@ -38,6 +39,8 @@ from metalfaiss.selectors import (
 __all__ = [
     "METRIC_INNER_PRODUCT",
     "METRIC_L2",
+    "ArrayInvertedLists",
+    "DirectMap",
     "Float16",
     "Float32",
     "IDSelector",
@@ -58,6 +61,7 @@ __all__ = [
     "IndexFlatL2",
     "IndexRefineSearchParameters",
     "Int8",
+    "InvertedLists",
     "PyCallbackIDSelector",
     "SearchParameters",
     "SearchParametersIVF",
