@@ -43,8 +43,10 @@ void bind_inverted_lists(nb::module_& m) {
       .def(nb::init<int64_t, int64_t>(), "nlist"_a, "code_size"_a)
       .def_prop_ro("nlist", &InvertedLists::nlist)
       .def_prop_ro("code_size", &InvertedLists::code_size)
-      .def("copy", [](const InvertedLists& lists) { return new InvertedLists(lists); }, nb::rv_policy::take_ownership)
-      .def("list_size", [](const InvertedLists& lists, int64_t list) { return lists.list(list).size; }, "list_no"_a)
+      .def(
+          "copy", [](const InvertedLists& lists) { return new InvertedLists(lists); }, nb::rv_policy::take_ownership)
+      .def(
+          "list_size", [](const InvertedLists& lists, int64_t list) { return lists.list(list).size; }, "list_no"_a)
       .def("sizes", [](const InvertedLists& lists) { return numpy_array(sizes(lists)); })
       .def(
           "get_ids",
@@ -92,12 +94,12 @@ void bind_inverted_lists(nb::module_& m) {
           "remove",
           [](InvertedLists& lists, const index::IdSelector& selector) {
             nb::gil_scoped_release release;
-            return lists.remove(
-                [&](const int64_t* ids, int64_t n, uint8_t* out) { selector.members(ids, n, out); });
+            return lists.remove([&](const int64_t* ids, int64_t n, uint8_t* out) { selector.members(ids, n, out); });
           },
           "selector"_a)
       .def("remove_at", &InvertedLists::remove_at, "list_no"_a, "offset"_a)
-      .def("permute", [](InvertedLists& lists, const Ids& order) { lists.permute(order.data()); }, "order"_a)
+      .def(
+          "permute", [](InvertedLists& lists, const Ids& order) { lists.permute(order.data()); }, "order"_a)
       .def("compute_ntotal", &InvertedLists::compute_ntotal);
   nb::class_<DirectMap>(m, "DirectMap", "See metalfaiss.DirectMap.")
       .def(nb::init<>())

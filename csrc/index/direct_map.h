@@ -13,8 +13,8 @@ class DirectMap {
   enum class Type { none, array, hashtable };
 
   Type type() const { return type_; }
-  // Becomes a map of this type of what the lists hold. Throws std::invalid_argument where the type cannot: an array needs
-  // the ids 0 to ntotal - 1, each once.
+  // Becomes a map of this type of what the lists hold. Throws std::invalid_argument where the type cannot: an array
+  // needs the ids 0 to ntotal - 1, each once.
   void set_type(Type type, const InvertedLists& lists, int64_t ntotal);
   // The place of an id, or -1.
   int64_t get(int64_t id) const;

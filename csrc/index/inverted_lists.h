@@ -1,8 +1,8 @@
 // Inverted lists: for each of nlist cells the ids and codes of the vectors assigned to it.
 //
 // A snapshot never changes: any number of searches may read one while lists are changed. A list grows in place behind
-// what snapshots see of it, as long as its buffer has room; every other change of a list that somebody else holds copies
-// that list, and that list alone.
+// what snapshots see of it, as long as its buffer has room; every other change of a list that somebody else holds
+// copies that list, and that list alone.
 #pragma once
 
 #include <atomic>

@@ -74,8 +74,10 @@ class InvertedLists:
 
     def get_single_code(self, list_no: int, offset: int) -> NDArray[np.uint8]:
         """One code of a list, shape (code_size,)."""
-        codes = self.get_codes(list_no)
-        return codes[_host.integer(self._op("get_single_code"), "offset", offset, 0, len(codes) - 1)]
+        codes: NDArray[np.uint8] = self.get_codes(list_no)
+        last = len(codes) - 1
+        code: NDArray[np.uint8] = codes[_host.integer(self._op("get_single_code"), "offset", offset, 0, last)]
+        return code
 
     def sizes(self) -> NDArray[np.int64]:
         """The sizes of all lists, shape (nlist,)."""
@@ -196,7 +198,7 @@ class InvertedLists:
         self._require_same_form(op, other)
         sizes = self.sizes()
         total, before, copied = int(sizes.sum()), 0, 0
-        for list_no in np.flatnonzero(sizes):
+        for list_no in np.flatnonzero(sizes).tolist():
             ids, size = self.get_ids(list_no), int(sizes[list_no])
             if subset_type == self.SUBSET_TYPE_ID_RANGE:
                 chosen = np.flatnonzero((ids >= a1) & (ids < a2))
@@ -213,7 +215,7 @@ class InvertedLists:
             else:
                 raise ValueError(f"[{op}] subset_type must be from 0 to 4. Received {subset_type!r}.")
             if chosen.size:
-                other._native.add_entries(int(list_no), ids[chosen], self.get_codes(list_no)[chosen])
+                other._native.add_entries(list_no, ids[chosen], self.get_codes(list_no)[chosen])
             copied += chosen.size
         return copied
 
