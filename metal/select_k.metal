@@ -1,7 +1,8 @@
 // The k smallest or largest values of every row, sorted: ties by index, NaN last, exact.
 //
 // Up to k = 2048 a row, or a segment of a long one, goes through a queue in the memory of a threadgroup, or for short
-// rows in the registers of a simdgroup (select_k_simd.h); x is read once. Beyond, radix selection (select_k_radix.h).
+// rows in the registers of a simdgroup (select_k_simd.h); x is read once. Beyond, radix selection: of rows
+// that registers hold (select_k_radix_row.h), or of longer ones in several passes (select_k_radix.h).
 // Values that are not neighbours, as in a transposed x, are read one by one: a GPU moves a whole sector for each.
 #include <metal_stdlib>
 
@@ -9,7 +10,7 @@ using namespace metal;
 
 #include "select_k_feed.h"
 #include "select_k_filter.h"
-#include "select_k_radix.h"
+#include "select_k_radix_row.h"
 #include "select_k_simd.h"
 #include "select_k_sort.h"
 

@@ -129,10 +129,18 @@ kernel void select_k_radix_choose(device uint* histograms [[buffer(0)]], device 
   }
 }
 
-// Of the elements of a round that this thread looks at: which are less than the k-th key, which equal to it.
+// The elements of a round that this thread looks at: which are less than the k-th key, which equal to it.
 struct Found {
+  ulong pairs[GATHERED];
   uint less, equal;  // a bit each
 };
+
+inline void compare_pair(thread Found& f, uint e, bool valid, ulong pair, uint last, uint shift) {
+  uint key = key_of(pair) >> shift;
+  f.pairs[e] = pair;
+  f.less |= valid && key < last ? 1u << e : 0u;
+  f.equal |= valid && key == last ? 1u << e : 0u;
+}
 
 inline Found compare_elements(thread const Segment& s, uint at, uint last, uint shift, constant SelectKParams& p) {
   Found f;
@@ -140,11 +148,9 @@ inline Found compare_elements(thread const Segment& s, uint at, uint last, uint 
   f.equal = 0u;
 #pragma unroll
   for (uint e = 0u; e < GATHERED; e++) {
-    if (at + e < s.end) {
-      uint key = key_of_element(s.row[long(at + e) * p.col_stride], p) >> shift;
-      f.less |= key < last ? 1u << e : 0u;
-      f.equal |= key == last ? 1u << e : 0u;
-    }
+    bool valid = at + e < s.end;
+    ulong pair = valid ? pair_of_element(s.row[long(at + e) * p.col_stride], at + e, p) : NO_PAIR;
+    compare_pair(f, e, valid, pair, last, shift);
   }
   return f;
 }
@@ -152,6 +158,28 @@ inline Found compare_elements(thread const Segment& s, uint at, uint last, uint 
 // Counts of both, in the halves of a word: a round has 4096 elements at most.
 inline uint count_found(thread const Found& f) {
   return uint(popcount(f.less)) | uint(popcount(f.equal)) << 16;
+}
+
+// Where the next pairs of a row go: those less than the k-th key, and those equal to it.
+struct Places {
+  uint less, equal;
+};
+
+// Writes what the threads found in a round to the k pairs of their row. `scan` is that of count_found.
+inline void write_found(thread const Found& f, Scan scan, thread Places& next, device ulong* pairs, uint k) {
+  uint to_less = next.less + (scan.before & 0xffffu), to_equal = next.equal + (scan.before >> 16);
+#pragma unroll
+  for (uint e = 0u; e < GATHERED; e++) {
+    bool is_less = (f.less >> e & 1u) != 0u, is_equal = (f.equal >> e & 1u) != 0u;
+    uint to = is_less ? to_less : to_equal;
+    if ((is_less || is_equal) && to < k) {
+      pairs[to] = f.pairs[e];
+    }
+    to_less += is_less ? 1u : 0u;
+    to_equal += is_equal ? 1u : 0u;
+  }
+  next.less += scan.total & 0xffffu;
+  next.equal += scan.total >> 16;
 }
 
 // How many keys of every segment are less than the k-th, and how many equal to it: tallies (rows, segments, 2).
@@ -220,24 +248,12 @@ kernel void select_k_radix_gather(device const ELEMENT* x [[buffer(0)]], device 
     Segment s = segment_of(x, part, p);
     long row = part / p.segments;
     uint last = states[2 * row] >> digit.shift;
-    uint less = offsets[2 * part], equal = p.k - states[2 * row + 1] + offsets[2 * part + 1];
+    Places next;
+    next.less = offsets[2 * part];
+    next.equal = p.k - states[2 * row + 1] + offsets[2 * part + 1];
     for (uint at = s.begin; at < s.end; at += p.threads * GATHERED) {
-      uint first = at + thread_index * GATHERED;
-      Found f = compare_elements(s, first, last, digit.shift, p);
-      Scan scan = scan_threads(count_found(f), sums, lane, simd, p.threads);
-      uint to_less = less + (scan.before & 0xffffu), to_equal = equal + (scan.before >> 16);
-#pragma unroll
-      for (uint e = 0u; e < GATHERED; e++) {
-        bool is_less = (f.less >> e & 1u) != 0u, is_equal = (f.equal >> e & 1u) != 0u;
-        uint to = is_less ? to_less : to_equal;
-        if ((is_less || is_equal) && to < p.k) {
-          pairs[row * p.k + to] = pair_of_element(s.row[long(first + e) * p.col_stride], first + e, p);
-        }
-        to_less += is_less ? 1u : 0u;
-        to_equal += is_equal ? 1u : 0u;
-      }
-      less += scan.total & 0xffffu;
-      equal += scan.total >> 16;
+      Found f = compare_elements(s, at + thread_index * GATHERED, last, digit.shift, p);
+      write_found(f, scan_threads(count_found(f), sums, lane, simd, p.threads), next, pairs + row * p.k, p.k);
     }
   }
 }

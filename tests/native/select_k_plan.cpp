@@ -60,6 +60,7 @@ const std::map<std::string, std::vector<Access>> kAccess = {
     {"select_k_merge_lists", {Access::read, Access::write}},
     {"select_k_merge", {Access::read, Access::read, Access::write, Access::write}},
     {"select_k_filter", {Access::read, Access::read_write, Access::write}},
+    {"select_k_radix_row", {Access::read, Access::write}},
     {"select_k_radix_begin", {Access::write, Access::write}},
     {"select_k_radix_count", {Access::read, Access::read, Access::read_write}},
     {"select_k_radix_choose", {Access::read_write, Access::read_write}},
@@ -140,12 +141,16 @@ void test_which_kernels() {
   check_kernels(contiguous({1, 100'000'000}, 1000),
                 {"select_k_segments", "select_k_merge_lists", "select_k_merge_lists", "select_k_merge"});
   check_kernels(contiguous({1, 2049}, 2049), {"select_k_sort_tiles", "select_k_merge_runs", "select_k_write"});
-  check_kernels(contiguous({1, 10'000}, 3000),
+  for (int64_t n : {10'000, 16'384}) {
+    check_kernels(contiguous({1, n}, 3000),
+                  {"select_k_radix_row", "select_k_sort_tiles", "select_k_merge_runs", "select_k_write"});
+  }
+  check_kernels(contiguous({1, 16'385}, 3000),
                 join({{"select_k_radix_begin"},
                       kDigits32,
                       gather,
                       {"select_k_sort_tiles", "select_k_merge_runs", "select_k_write"}}));
-  check_kernels(contiguous({1, 10'000}, 3000, 2),
+  check_kernels(contiguous({1, 20'000}, 3000, 2),
                 join({{"select_k_radix_begin"},
                       kDigits16,
                       gather,

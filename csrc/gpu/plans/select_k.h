@@ -16,6 +16,7 @@ struct SelectKSizes {
   int64_t wanted_groups = 1024;   // rows are split until there are so many threadgroups
   int64_t fan_in = 16384;         // pairs that a threadgroup merges at most, unless two lists have more
   int64_t filter_per_k = 16;      // beyond queue_k, rows of this many times k values are read once, by segments
+  int64_t radix_row = 16384;      // rows of up to so many values, 16384 at most, are selected in registers
   int64_t radix_segment = 32768;  // values whose histogram a threadgroup makes
   int64_t sort_tile = 2048;       // pairs sorted in threadgroup memory: a power of two, 2048 at most
   int64_t max_groups = 1 << 20;   // of a grid

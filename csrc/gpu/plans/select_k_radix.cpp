@@ -1,5 +1,5 @@
-// Selection of any k: segments are filtered where they are much longer than k, the k-th key is found digit by digit,
-// the pairs up to it are gathered and sorted.
+// Selection of any k: segments are filtered where they are much longer than k, the k-th key is found digit by digit (in
+// registers where they hold a row), the pairs up to it are gathered and sorted.
 #include <algorithm>
 #include <utility>
 
@@ -9,7 +9,8 @@ namespace metalfaiss::gpu::select_k {
 
 namespace {
 
-constexpr int64_t kThreads = 256;  // of every kernel here
+constexpr int64_t kThreads = 256;      // of every kernel here but one
+constexpr int64_t kRowThreads = 1024;  // of select_k_radix_row
 constexpr int64_t kBins = 2048;
 constexpr int64_t kRound = 4 * kThreads;  // values that the filter reads between two barriers
 constexpr SelectKDigit kDigits32[] = {{21, 11}, {10, 11}, {0, 10}};
@@ -82,6 +83,16 @@ struct Radix {
     return {pairs, pair_rows(p.rows, args.k, args.k), 64};
   }
 
+  // The same where a threadgroup holds a row of x.
+  Source selected_rows() {
+    SelectKParams p = rows_of(args);
+    p.groups = groups_for(p.rows, sizes);
+    Memory pairs = plan.allocate(p.rows * args.k * kPairBytes);
+    plan.steps.push_back(launch("select_k_radix_row", 8 * args.element_bytes, p.groups, kRowThreads,
+                                {read(input(0)), write(pairs), bytes_of(p)}));
+    return {pairs, pair_rows(p.rows, args.k, args.k), 64};
+  }
+
   SelectKSortParams tiled(int64_t rows, int64_t n, int64_t written) const {
     SelectKSortParams s{};
     s.rows = rows;
@@ -121,6 +132,10 @@ struct Radix {
 void plan_radix(Plan& plan, const SelectKArgs& args, const SelectKSizes& sizes) {
   Radix radix{plan, args, sizes};
   int64_t n = args.shape.back();
+  if (n > 2 * args.k && n <= sizes.radix_row) {
+    radix.written(radix.sorted(radix.selected_rows()));
+    return;
+  }
   Source from = n >= sizes.filter_per_k * args.k ? radix.filtered() : radix.x();
   if (from.rows.n > 2 * args.k || (from.bits == 64 && from.rows.n > args.k)) {
     from = radix.selected(from);

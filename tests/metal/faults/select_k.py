@@ -59,6 +59,10 @@ def zeros() -> None:
 
 def radix() -> None:
     """More rows than one, tied."""
+    _check(mx.round(_normal(2, 16401) * 10), 2300)
+
+
+def radix_in_registers() -> None:
     _check(mx.round(_normal(2, 6001) * 10), 2300)
 
 
@@ -197,7 +201,7 @@ FAULTS = [
     ),
     _fault(
         "too_many_equal_keys",
-        "(is_less || is_equal) && to < p.k",
+        "(is_less || is_equal) && to < k",
         "is_less || is_equal",
         radix,
         r"race of threadgroups.*select_k_radix_gather.*pairs",
@@ -208,6 +212,27 @@ FAULTS = [
         "known | (r.bin << (digit.shift + 1u));",
         radix,
         WRONG_RESULT,
+    ),
+    _fault(
+        "row_read_behind_its_end",
+        "keys[i] = at < n ? key_of_element(from[long(at) * p.col_stride], p) : NAN_KEY;",
+        "keys[i] = key_of_element(from[long(at) * p.col_stride], p);",
+        radix_in_registers,
+        r"out of bounds.*select_k_radix_row.*x",
+    ),
+    _fault(
+        "row_bins_not_cleared",
+        "  for (uint b = thread_index; b < MAX_BINS; b += ROW_THREADS) {",
+        "  for (uint b = thread_index; b < ROW_THREADS; b += ROW_THREADS) {",
+        radix_in_registers,
+        r"unwritten.*array bins",
+    ),
+    _fault(
+        "row_chosen_read_early",
+        "    chosen[1] = r.before;\n  }\n  threadgroup_barrier(mem_flags::mem_threadgroup);\n",
+        "    chosen[1] = r.before;\n  }\n",
+        radix_in_registers,
+        r"race.*array chosen|unwritten.*array chosen",
     ),
     _fault(
         "splits_read_early",
