@@ -748,3 +748,84 @@ def test_deterministic() -> None:
     for _ in range(5):
         for got, wanted in zip(index.search(xq, 50), first, strict=True):
             np.testing.assert_array_equal(got, wanted)
+
+
+# ------------------------------------------------------------------------------------------- changes
+
+
+@pytest.mark.parametrize("kind", FLAT)
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16])
+def test_remove_ids_moves_those_behind_up(kind: Any, dtype: mx.Dtype) -> None:
+    x = normal(60, 5)
+    index = built(kind, x[:40], dtype=dtype)
+    index.add(x[40:])
+    assert index.remove_ids(np.array([], dtype=np.int64)) == 0
+    assert index.remove_ids(np.array([3, 41, 41, 99, -1])) == 2
+    stored = np.array(mx.array(np.delete(x, [3, 41], axis=0)).astype(dtype).astype(mx.float32))
+    np.testing.assert_array_equal(index.reconstruct_n(), stored)
+    assert index.remove_ids(metalfaiss.IDSelectorAll()) == 58
+    assert index.ntotal == 0
+    index.add(x)
+    assert index.ntotal == 60
+
+
+def test_merge_from() -> None:
+    x = normal(60, 5)
+    index, other = built(IndexFlatL2, x[:40]), built(IndexFlatL2, x[40:])
+    index.merge_from(other)
+    assert (index.ntotal, other.ntotal) == (60, 0)
+    np.testing.assert_array_equal(index.reconstruct_n(), x)
+    op = "[IndexFlatL2.check_compatible_for_merge]"
+    for wrong, name, got in (
+        (IndexFlatL2(6), "d", "5 and 6"),
+        (IndexFlatIP(5), "type", "IndexFlatL2 and IndexFlatIP"),
+        (IndexFlatL2(5, dtype=mx.float16), "dtype", "mlx.core.float32 and mlx.core.float16"),
+    ):
+        message = f"{op} The indexes must have the same {name}. Received {got}."
+        raises(RuntimeError, message, lambda wrong=wrong: index.merge_from(wrong))  # type: ignore[misc]
+    raises(
+        ValueError,
+        "[IndexFlatL2.merge_from] otherIndex must be another index. Received the index itself.",
+        lambda: index.merge_from(index),
+    )
+
+
+def test_residuals() -> None:
+    x, q = normal(9, 4), normal(3, 4, seed=1)
+    index = built(IndexFlatL2, x)
+    np.testing.assert_array_equal(index.compute_residual_n(3, q, None, np.array([2, 0, 8])), q - x[[2, 0, 8]])
+    out = np.empty(4, dtype=np.float32)
+    index.compute_residual(q[0], out, 5)
+    np.testing.assert_array_equal(out, q[0] - x[5])
+    raises(
+        ValueError,
+        "[IndexFlatL2.compute_residual_n] key must hold ids from 0 to 8. Received 9.",
+        lambda: index.compute_residual(q[0], None, 9),
+    )
+
+
+@pytest.mark.parametrize(
+    ("numeric", "dtype"),
+    [(metalfaiss.Float16, np.float16), (metalfaiss.Int8, np.int8), (metalfaiss.UInt8, np.uint8)],
+)
+def test_numeric_types_round(numeric: int, dtype: Any) -> None:
+    x, q = np.abs(9 * normal(50, 8)), np.abs(9 * normal(4, 8, seed=1))
+    index, expected = IndexFlatL2(8), IndexFlatL2(8)
+    index.train(x, numeric_type=numeric)
+    index.add(x, numeric_type=numeric)
+    expected.add(x.astype(dtype))
+    for ours, other in zip(index.search(q, 5, numeric_type=numeric), expected.search(q.astype(dtype), 5), strict=True):
+        np.testing.assert_array_equal(ours, other)
+    with pytest.raises(TypeError, match="numeric_type must be Float32"):
+        index.add(x, numeric_type=7)
+
+
+def test_abilities_that_an_index_lacks() -> None:
+    index = built(IndexFlatL2, normal(9, 4))
+    with pytest.raises(RuntimeError, match=r"\[IndexFlatL2.add_with_ids\].*IndexIDMap"):
+        index.add_with_ids(normal(2, 4), [1, 2])
+    raises(
+        AttributeError,
+        "[IndexFlatL2] An attribute must be one of the index's. Received 'nprobe'.",
+        lambda: setattr(index, "nprobe", 3),
+    )

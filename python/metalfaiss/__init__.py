@@ -9,8 +9,26 @@ from metalfaiss.config import show_config
 from metalfaiss.distances import knn
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.flat import IndexFlat, IndexFlatIP, IndexFlatL2
+from metalfaiss.indexes.idmap import IndexIDMap, IndexIDMap2
+from metalfaiss.indexes.pretransform import IndexPreTransform
+from metalfaiss.indexes.refine import IndexRefine, IndexRefineFlat
+from metalfaiss.indexes.replicas import IndexProxy, IndexReplicas
+from metalfaiss.indexes.shards import IndexShards
 from metalfaiss.inverted_lists import ArrayInvertedLists, DirectMap, InvertedLists
-from metalfaiss.metrics import METRIC_INNER_PRODUCT, METRIC_L2
+from metalfaiss.metrics import (
+    METRIC_GOWER,
+    METRIC_INNER_PRODUCT,
+    METRIC_L1,
+    METRIC_L2,
+    METRIC_BrayCurtis,
+    METRIC_Canberra,
+    METRIC_Jaccard,
+    METRIC_JensenShannon,
+    METRIC_Linf,
+    METRIC_Lp,
+    METRIC_NaNEuclidean,
+    is_similarity_metric,
+)
 from metalfaiss.numeric import Float16, Float32, Int8, UInt8
 from metalfaiss.pairwise import pairwise_distances
 from metalfaiss.search_parameters import (
@@ -35,14 +53,33 @@ from metalfaiss.selectors import (
     IDSelectorXOr,
     PyCallbackIDSelector,
 )
+from metalfaiss.vectors import (
+    Float32Vector,
+    Float64Vector,
+    Int8Vector,
+    Int16Vector,
+    Int32Vector,
+    Int64Vector,
+    UInt8Vector,
+    UInt16Vector,
+    UInt32Vector,
+    UInt64Vector,
+    copy_array_to_vector,
+    vector_float_to_array,
+    vector_to_array,
+)
 
 __all__ = [
+    "METRIC_GOWER",
     "METRIC_INNER_PRODUCT",
+    "METRIC_L1",
     "METRIC_L2",
     "ArrayInvertedLists",
     "DirectMap",
     "Float16",
     "Float32",
+    "Float32Vector",
+    "Float64Vector",
     "IDSelector",
     "IDSelectorAll",
     "IDSelectorAnd",
@@ -59,14 +96,39 @@ __all__ = [
     "IndexFlat",
     "IndexFlatIP",
     "IndexFlatL2",
+    "IndexIDMap",
+    "IndexIDMap2",
+    "IndexPreTransform",
+    "IndexProxy",
+    "IndexRefine",
+    "IndexRefineFlat",
     "IndexRefineSearchParameters",
+    "IndexReplicas",
+    "IndexShards",
     "Int8",
+    "Int8Vector",
+    "Int16Vector",
+    "Int32Vector",
+    "Int64Vector",
     "InvertedLists",
+    "METRIC_BrayCurtis",
+    "METRIC_Canberra",
+    "METRIC_Jaccard",
+    "METRIC_JensenShannon",
+    "METRIC_Linf",
+    "METRIC_Lp",
+    "METRIC_NaNEuclidean",
     "PyCallbackIDSelector",
     "SearchParameters",
     "SearchParametersIVF",
     "SearchParametersPreTransform",
     "UInt8",
+    "UInt8Vector",
+    "UInt16Vector",
+    "UInt32Vector",
+    "UInt64Vector",
+    "copy_array_to_vector",
+    "is_similarity_metric",
     "knn",
     "num_threads",
     "pairwise_distances",
@@ -75,6 +137,8 @@ __all__ = [
     "set_simd_level",
     "show_config",
     "simd_level",
+    "vector_float_to_array",
+    "vector_to_array",
 ]
 
 __version__ = _loader.VERSION

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +16,9 @@ __all__ = [
     "SearchParameters",
     "SearchParametersIVF",
     "SearchParametersPreTransform",
+    "bound",
+    "with_selector",
 ]
-
-P = TypeVar("P", bound="SearchParameters")
 
 
 class SearchParameters:
@@ -44,6 +43,10 @@ class SearchParameters:
     @sel.setter
     def sel(self, sel: Selectable | None) -> None:
         self._sel = None if sel is None else as_selector(type(self).__name__, sel)
+
+    def _filter(self) -> IDSelector | None:
+        """Which ids take part, whether these parameters say so or those that they hold for an index inside."""
+        return self.sel
 
     def __repr__(self) -> str:
         fields = {name.lstrip("_"): value for name, value in vars(self).items()}
@@ -84,12 +87,15 @@ class SearchParametersPreTransform(SearchParameters):
 
     Args:
         index_params: parameters of the search of the index behind the transforms.
-        sel: as that of ``index_params``.
+        sel: which ids take part; None for what ``index_params`` say.
     """
 
     def __init__(self, *, index_params: SearchParameters | None = None, sel: Selectable | None = None) -> None:
         super().__init__(sel=sel)
         self.index_params = index_params
+
+    def _filter(self) -> IDSelector | None:
+        return self.sel if self.sel is not None or self.index_params is None else self.index_params._filter()
 
 
 class IndexRefineSearchParameters(SearchParameters):
@@ -98,7 +104,7 @@ class IndexRefineSearchParameters(SearchParameters):
     Args:
         k_factor: the base index finds ``k * k_factor`` candidates.
         base_index_params: parameters of its search.
-        sel: as that of ``base_index_params``.
+        sel: which ids take part; None for what ``base_index_params`` say.
     """
 
     def __init__(
@@ -112,17 +118,21 @@ class IndexRefineSearchParameters(SearchParameters):
         self.k_factor = k_factor
         self.base_index_params = base_index_params
 
+    def _filter(self) -> IDSelector | None:
+        inner = self.base_index_params
+        return self.sel if self.sel is not None or inner is None else inner._filter()
 
-def with_selector(params: P, sel: IDSelector | None) -> P:
-    """A copy with another selector."""
-    out = copy.copy(params)
+
+def with_selector(params: SearchParameters | None, sel: IDSelector | None) -> SearchParameters | None:
+    """The parameters with a selector, unless it is None: for an index inside of another one."""
+    if sel is None:
+        return params
+    out = SearchParameters() if params is None else copy.copy(params)
     out.sel = sel
     return out
 
 
-def bound(params: Any, ids: Callable[[], NDArray[np.int64]]) -> Any:
-    """The parameters, with Python predicates replaced by what they say about ``ids()``; None stays None."""
-    if params is None or params.sel is None:
-        return params
-    sel = params.sel._bound(ids)
-    return params if sel is params.sel else with_selector(params, sel)
+def bound(params: SearchParameters | None, ids: Callable[[], NDArray[np.int64]]) -> SearchParameters | None:
+    """The parameters, with Python predicates replaced by what they say about ``ids()``."""
+    sel = None if params is None else params._filter()
+    return params if sel is None else with_selector(params, sel._bound(ids))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import mlx.core as mx
 import numpy as np
@@ -15,7 +15,9 @@ from metalfaiss.search_parameters import SearchParameters
 from metalfaiss.selectors import IDSelector, IDSelectorBatch, as_selector
 
 __all__ = [
+    "Accepted",
     "codes",
+    "index",
     "keys",
     "output",
     "parameters",
@@ -25,6 +27,7 @@ __all__ = [
     "removed",
     "returned",
     "stored_ids",
+    "types",
     "vectors",
 ]
 
@@ -44,15 +47,22 @@ def queries(op: str, x: Array, d: int, k: int, numeric_type: int, stream: Stream
     return vectors(op, x, d, numeric_type).astype(mx.float32, stream=stream), _host.integer(op, "k", k, 1)
 
 
-def parameters(op: str, params: object, accepted: type[SearchParameters]) -> SearchParameters | None:
+Accepted: TypeAlias = type[SearchParameters] | tuple[type[SearchParameters], ...]
+
+
+def types(accepted: Accepted) -> tuple[type[SearchParameters], ...]:
+    return accepted if isinstance(accepted, tuple) else (accepted,)
+
+
+def parameters(op: str, params: object, accepted: Accepted) -> SearchParameters | None:
     """Search parameters of a type that the index knows, plain ones, or None.
 
     Raises:
         TypeError: they are anything else.
     """
-    if params is None or type(params) is SearchParameters or isinstance(params, accepted):
+    if params is None or type(params) is SearchParameters or isinstance(params, types(accepted)):
         return params
-    known = "SearchParameters" if accepted is SearchParameters else f"SearchParameters or {accepted.__name__}"
+    known = " or ".join(dict.fromkeys(["SearchParameters", *(kind.__name__ for kind in types(accepted))]))
     raise TypeError(f"[{op}] params must be None, or of {known}. Received {type(params).__name__}.")
 
 
@@ -136,3 +146,15 @@ def returned(given: Array, made: Array, out: NDArray[Any] | None) -> Array:
     if isinstance(given, mx.array):
         return made if isinstance(made, mx.array) else mx.array(made)
     return _host.output(_host.to_numpy(made)[0] if isinstance(made, mx.array) else made, out)
+
+
+def index(op: str, name: str, given: object) -> None:
+    """Whether an argument is an index.
+
+    Raises:
+        TypeError: it is not.
+    """
+    from metalfaiss.indexes.base import Index
+
+    if not isinstance(given, Index):
+        raise TypeError(f"[{op}] {name} must be an Index. Received {type(given).__name__}.")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from metalfaiss import _core, _host
 from metalfaiss._host import Array, Stream
 from metalfaiss.indexes import _checks
+from metalfaiss.indexes._rescore import distances_to
 from metalfaiss.indexes._unsupported import Unsupported
 from metalfaiss.metrics import METRIC_L2
 from metalfaiss.numeric import Float32
@@ -549,6 +550,11 @@ class Index(Unsupported, metaclass=_Sealed):
         D, I = self._search(x, k, params, stream)
         return D, I, self._reconstruct_batch(I.reshape(-1)).reshape(*I.shape, self.d)
 
+    def _distances_at(self, x: mx.array, ids: mx.array, stream: Stream) -> mx.array:
+        """Distances (n, m) of queries (n, d) to the stored vectors of lazy ids (n, m), NaN where there is none."""
+        stored = self._reconstruct_batch(ids.reshape(-1)).reshape(*ids.shape, self.d)
+        return distances_to(x, stored, self.metric_type, stream)
+
     def _check_compatible(self, op: str, other: Any) -> None:
         """What else must be equal for a merge: by ``_require_same``."""
 
@@ -568,8 +574,14 @@ class Index(Unsupported, metaclass=_Sealed):
     def _parameters(self, op: str, params: SearchParameters | None) -> SearchParameters | None:
         """The parameters, checked, with a native selector."""
         self._require_trained(op)
-        checked: SearchParameters | None = bound(_checks.parameters(op, params, self._parameters_type), self._ids)
-        return checked
+        return bound(_checks.parameters(op, params, self._accepted_parameters()), self._ids)
+
+    def _renumbers(self) -> bool:
+        """Whether ids are positions, so that those behind a removed vector move up."""
+        return not hasattr(self, "invlists")
+
+    def _accepted_parameters(self) -> _checks.Accepted:
+        return self._parameters_type
 
     def _require_trained(self, op: str) -> None:
         if not self.is_trained:

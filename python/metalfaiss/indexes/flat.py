@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
 
 from metalfaiss import _host
 from metalfaiss._host import Stream
@@ -14,6 +16,8 @@ from metalfaiss.indexes._chunks import Chunks
 from metalfaiss.indexes.base import Index
 from metalfaiss.metrics import METRIC_INNER_PRODUCT, METRIC_L2
 from metalfaiss.search_parameters import SearchParameters
+from metalfaiss.selectors import IDSelector
+from metalfaiss.vectors import UInt8Vector
 
 __all__ = ["IndexFlat", "IndexFlatIP", "IndexFlatL2"]
 
@@ -84,6 +88,60 @@ class IndexFlat(Index):
             return D, I
         ids = mx.take(selected, mx.maximum(I, 0, stream=stream), stream=stream)
         return D, mx.where(mx.less(I, 0, stream=stream), I, ids, stream=stream)
+
+    def _remove_ids(self, selector: IDSelector) -> int:
+        before = self._chunks
+        n = _chunks.total(before)
+        kept = np.ones(n, dtype=np.bool_)
+        kept[selector._native.positions(n)] = False
+        removed = n - int(kept.sum())
+        if removed:
+            left = _chunks.gather(before, mx.array(np.flatnonzero(kept)))
+            self._chunks = (_host.finish(left, *before),)
+        return removed
+
+    def _check_compatible(self, op: str, other: IndexFlat) -> None:
+        self._require_same(op, "dtype", self.dtype, other.dtype)
+        self._require_same(op, "metric_arg", self.metric_arg, other.metric_arg)
+
+    def _merge_from(self, other: IndexFlat, add_id: int) -> None:
+        for chunk in other._chunks:
+            self._chunks = _chunks.append(self._chunks, chunk)
+        other._reset()
+
+    def _sa_code_size(self) -> int:
+        return self.code_size
+
+    def _sa_encode(self, x: mx.array) -> mx.array:
+        return x.astype(self.dtype).view(mx.uint8)
+
+    def _sa_decode(self, codes: mx.array) -> mx.array:
+        return codes.view(self.dtype).astype(mx.float32)
+
+    def add_sa_codes(self, codes: Any, ids: None = None) -> None:
+        """Stores what ``sa_encode`` made.
+
+        Args:
+            codes: uint8, shape (n, ``code_size``).
+            ids: None; the index numbers its vectors.
+
+        Raises:
+            TypeError, ValueError: as ``sa_decode`` does.
+            RuntimeError: ``ids`` is not None.
+        """
+        if ids is not None:
+            self._unsupported("add_with_ids", ", such as IndexIDMap around this one")
+        self.add(self.sa_decode(codes))
+
+    @property
+    def codes(self) -> UInt8Vector:
+        """The bytes of all stored vectors, one vector after the other: a copy."""
+        stored = mx.concatenate(list(self._chunks)).view(mx.uint8)
+        return UInt8Vector(_host.to_numpy(stored)[0].reshape(-1))
+
+    def get_xb(self) -> NDArray[np.float32]:
+        """All stored vectors one after the other, shape (ntotal * d,), float32: a copy."""
+        return _host.to_numpy(self._reconstruct_n(0, self.ntotal))[0].reshape(-1)
 
     def _reconstruct_n(self, n0: int, ni: int) -> mx.array:
         return _chunks.rows(self._chunks, n0, ni)
