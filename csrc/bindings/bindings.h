@@ -17,6 +17,7 @@ void bind_gpu(nb::module_& m);
 void bind_graph(nb::module_& m);
 void bind_id_selector(nb::module_& m);
 void bind_inverted_lists(nb::module_& m);
+void bind_hamming(nb::module_& m);
 void bind_knn(nb::module_& m);
 void bind_pairwise_distances(nb::module_& m);
 void bind_qr(nb::module_& m);
