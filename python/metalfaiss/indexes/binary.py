@@ -1,0 +1,492 @@
+"""Indexes of binary codes: FAISS's interface, and exact search by Hamming distance."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from typing import Any, ClassVar, overload
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from metalfaiss import _core, _host
+from metalfaiss._host import Array, Stream
+from metalfaiss.indexes import _chunks, _checks
+from metalfaiss.indexes._unsupported import Unsupported
+from metalfaiss.indexes.base import _Sealed
+from metalfaiss.metrics import METRIC_L2
+from metalfaiss.search_parameters import SearchParameters, bound
+
+__all__ = ["IndexBinary", "IndexBinaryFlat"]
+
+Codes = NDArray[np.uint8]
+Within = tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int64]]
+
+
+class IndexBinary(Unsupported, metaclass=_Sealed):
+    """Codes of ``d`` bits that can be searched by Hamming distance, numbered from 0 in the order they are added.
+
+    Codes are uint8, shape (n, d / 8), NumPy or ``mx.array``; results are NumPy for NumPy, lazy for ``mx.array``.
+
+    Attributes:
+        is_trained: whether codes may be added.
+        verbose: whether long work prints what it does.
+    """
+
+    metric_type = METRIC_L2
+    _parameters_type: ClassVar[type[SearchParameters]] = SearchParameters
+    _unsaved: ClassVar[tuple[str, ...]] = ("_lock",)
+
+    def __init__(self, d: int) -> None:
+        name = type(self).__name__
+        self._d = _host.integer(name, "d", d, 8)
+        if d % 8:
+            raise ValueError(f"[{name}] d must be a multiple of 8. Received {d}.")
+        self._init_unsaved()
+        self.is_trained = True
+        self.verbose = False
+
+    def _init_unsaved(self) -> None:
+        self._lock = threading.RLock()  # one change at a time; searches do not take it
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and "_sealed" in self.__dict__ and not hasattr(self, name):
+            raise AttributeError(f"[{type(self).__name__}] An attribute must be one of the index's. Received {name!r}.")
+        super().__setattr__(name, value)
+
+    @property
+    def d(self) -> int:
+        """The bits of a code."""
+        return self._d
+
+    @property
+    def code_size(self) -> int:
+        """The bytes of a code."""
+        return self._d // 8
+
+    @property
+    @abstractmethod
+    def ntotal(self) -> int:
+        """How many codes are stored."""
+
+    # ------------------------------------------------------------------------------------ storing
+
+    def train(self, x: Array) -> None:
+        """Learns from codes what the index needs before any is added; an index that needs nothing checks ``x``.
+
+        Args:
+            x: uint8, shape (n, d / 8).
+
+        Raises:
+            TypeError: ``x`` is not an array of uint8.
+            ValueError: its shape is not (n, d / 8), or there are too few.
+        """
+        codes = self._codes_of("train", "x", x)
+        with self._lock:
+            self._train(codes)
+
+    def add(self, x: Array) -> None:
+        """Stores codes under the ids ``ntotal``, ``ntotal + 1``, ...
+
+        Args:
+            x: uint8, shape (n, d / 8).
+
+        Raises:
+            TypeError: ``x`` is not an array of uint8.
+            ValueError: its shape is not (n, d / 8).
+            RuntimeError: the index is not trained.
+        """
+        codes = self._codes_of("add", "x", x)
+        self._require_trained("add")
+        with self._lock:
+            self._add(_host.own(codes))
+
+    def add_with_ids(self, x: Array, ids: Any) -> None:
+        """Stores codes under ids of the caller's.
+
+        Args:
+            x: uint8, shape (n, d / 8).
+            ids: integers, shape (n,).
+
+        Raises:
+            TypeError, ValueError: as ``add`` does, or ``ids`` are not integers of shape (n,).
+            RuntimeError: the index is not trained, or numbers its codes itself: wrap it in ``IndexBinaryIDMap``.
+        """
+        codes = self._codes_of("add_with_ids", "x", x)
+        self._require_trained("add_with_ids")
+        given = _checks.stored_ids(self._op("add_with_ids"), ids, codes.shape[0])
+        with self._lock:
+            self._add_with_ids(_host.own(codes), given)
+
+    def reset(self) -> None:
+        """Removes all codes."""
+        with self._lock:
+            self._reset()
+
+    def remove_ids(self, x: Any) -> int:
+        """Removes codes. Where an index numbers them, those behind move up.
+
+        Args:
+            x: a selector, a predicate, or ids of shape (n,); ids that are not stored are ignored.
+
+        Returns:
+            How many were removed.
+
+        Raises:
+            TypeError: ``x`` is none of these.
+            RuntimeError: the type of index cannot remove codes.
+        """
+        selector = _checks.removed(self._op("remove_ids"), x)
+        with self._lock:
+            return self._remove_ids(selector._bound(self._ids))
+
+    def merge_from(self, otherIndex: IndexBinary, add_id: int = 0) -> None:
+        """Moves the codes of another index behind those of this one; the other one is empty then.
+
+        Args:
+            otherIndex: an index of the same type and form.
+            add_id: added to its ids, where an index keeps ids.
+
+        Raises:
+            TypeError: ``add_id`` is not an integer.
+            ValueError: ``otherIndex`` is this index.
+            RuntimeError: the indexes are not compatible.
+        """
+        op = self._op("merge_from")
+        add_id = _host.require_int(op, "add_id", add_id)
+        if otherIndex is self:
+            raise ValueError(f"[{op}] otherIndex must be another index. Received the index itself.")
+        self.check_compatible_for_merge(otherIndex)
+        first, second = sorted((self, otherIndex), key=id)  # one order for all threads
+        with first._lock, second._lock:
+            self._merge_from(otherIndex, add_id)
+
+    def check_compatible_for_merge(self, otherIndex: IndexBinary) -> None:
+        """Whether ``merge_from`` would take the index.
+
+        Raises:
+            RuntimeError: it would not.
+        """
+        op = self._op("check_compatible_for_merge")
+        self._require_same(op, "type", type(self).__name__, type(otherIndex).__name__)
+        self._require_same(op, "d", self.d, otherIndex.d)
+        self._check_compatible(op, otherIndex)
+
+    # ---------------------------------------------------------------------------------- searching
+
+    @overload
+    def search(
+        self, x: mx.array, k: int, *, params: SearchParameters | None = None, stream: Stream = None
+    ) -> tuple[mx.array, mx.array]: ...
+    @overload
+    def search(
+        self, x: Codes, k: int, *, params: SearchParameters | None = None, stream: Stream = None
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]: ...
+    def search(
+        self, x: Array, k: int, *, params: SearchParameters | None = None, stream: Stream = None
+    ) -> tuple[Any, Any]:
+        """The k nearest stored codes of each query, nearest first; of equal distances the lower id.
+
+        Does not change the index: any number of threads may search one index at once.
+
+        Args:
+            x: queries, uint8, shape (n, d / 8).
+            k: how many, at least 1, may exceed ``ntotal``.
+            params: search parameters, such as a filter: they take the place of the index's own settings.
+            stream: where to run; a CPU stream.
+
+        Returns:
+            Hamming distances (n, k) in int32 and ids (n, k) in int64. Where fewer than k codes qualify, the id is -1
+            and the distance 2^31 - 1.
+
+        Raises:
+            TypeError: ``x`` is not an array of uint8; k is not an integer; ``params`` are of another type of index.
+            ValueError: the shape of ``x`` is not (n, d / 8), or k is less than 1.
+            RuntimeError: the index is not trained.
+        """
+        op = self._op("search")
+        codes, k = self._codes_of("search", "x", x), _host.integer(op, "k", k, 1)
+        found = self._search(codes, k, self._parameters("search", params), stream)
+        if isinstance(x, mx.array):
+            return found
+        distances, ids = _host.to_numpy(*found)
+        return distances, ids
+
+    def range_search(
+        self, x: Array, thresh: float, *, params: SearchParameters | None = None, stream: Stream = None
+    ) -> tuple[NDArray[np.uint64], NDArray[np.float32], NDArray[np.int64]]:
+        """All stored codes nearer than ``thresh``.
+
+        Args:
+            x: queries, uint8, shape (n, d / 8).
+            thresh: the Hamming distance that results must be below.
+            params: search parameters, such as a filter.
+            stream: where to run; a CPU stream.
+
+        Returns:
+            NumPy arrays: limits (n + 1,) in uint64, and distances, float32, and ids, of which those of query i lie from
+            ``limits[i]`` to ``limits[i + 1] - 1``, by id.
+
+        Raises:
+            TypeError: ``x`` is not an array of uint8; ``thresh`` is no number; ``params`` are of another type of index.
+            ValueError: the shape of ``x`` is not (n, d / 8).
+            RuntimeError: the index is not trained.
+        """
+        op = self._op("range_search")
+        codes = self._codes_of("range_search", "x", x)
+        radius = _checks.radius(op, thresh)
+        below = int(np.ceil(min(max(radius, 0.0), self.d + 1.0))) if radius == radius else 0
+        lims, D, I = self._range_search(codes, below, self._parameters("range_search", params), stream)
+        return lims.astype(np.uint64, copy=False), D, I
+
+    def search_and_reconstruct(
+        self, x: Array, k: int, *, params: SearchParameters | None = None, stream: Stream = None
+    ) -> tuple[Any, Any, Any]:
+        """What ``search`` finds, and the stored codes of the ids, uint8, shape (n, k, d / 8); zeros where the id is -1.
+
+        Raises:
+            TypeError, ValueError, RuntimeError: as ``search`` does, or the index cannot reconstruct codes.
+        """
+        D, I = self.search(x, k, params=params, stream=stream)  # type: ignore[arg-type]
+        codes = self._reconstruct_batch(mx.array(I).reshape(-1)).reshape(*I.shape, self.code_size)
+        return D, I, codes if isinstance(x, mx.array) else _host.to_numpy(codes)[0]
+
+    def assign(self, x: Array, k: int, labels: NDArray[np.int64] | None = None, *, stream: Stream = None) -> Any:
+        """The ids of ``search`` alone, shape (n, k).
+
+        Args:
+            x: queries, uint8, shape (n, d / 8).
+            k: how many.
+            labels: an int64 NumPy array of shape (n, k) to write the ids of NumPy queries to.
+            stream: where to run.
+
+        Raises:
+            TypeError, ValueError, RuntimeError: as ``search`` does.
+        """
+        _checks.output(self._op("assign"), "labels", x, labels, (k,), np.int64)
+        _, ids = self.search(x, k, stream=stream)  # type: ignore[arg-type]
+        return ids if isinstance(ids, mx.array) else _host.output(ids, labels)
+
+    # ----------------------------------------------------------------------------- reconstructing
+
+    def reconstruct(self, key: int) -> Codes:
+        """The stored code of an id, uint8, shape (d / 8,).
+
+        Raises:
+            TypeError: ``key`` is not an integer.
+            ValueError: there is no such id.
+            RuntimeError: the type of index cannot reconstruct codes.
+        """
+        return self.reconstruct_batch([_host.require_int(self._op("reconstruct"), "key", key)])[0]
+
+    def reconstruct_n(self, n0: int = 0, ni: int = -1, x: Codes | None = None) -> Codes:
+        """The stored codes ``n0`` to ``n0 + ni - 1``, uint8, shape (ni, d / 8).
+
+        Args:
+            n0: the first id.
+            ni: how many; -1 stands for all from ``n0``.
+            x: a uint8 NumPy array to write to, and to return.
+
+        Raises:
+            TypeError: ``n0`` or ``ni`` is not an integer, or ``x`` not a uint8 NumPy array.
+            ValueError: there are no such ids, or ``x`` has another shape.
+            RuntimeError: the type of index cannot reconstruct codes.
+        """
+        op = self._op("reconstruct_n")
+        n0 = _host.integer(op, "n0", n0, 0, self.ntotal)
+        ni = _host.integer(op, "ni", ni, -1, self.ntotal - n0)
+        ni = self.ntotal - n0 if ni == -1 else ni
+        if x is not None:
+            _host.check_output(op, "x", x, (ni, self.code_size), np.uint8)
+        codes: Codes = _host.output(self.reconstruct_batch(np.arange(n0, n0 + ni)), x)
+        return codes
+
+    def reconstruct_batch(self, key: Any) -> Codes:
+        """The stored codes of several ids, uint8, shape (n, d / 8).
+
+        Raises:
+            TypeError: ``key`` does not hold integers.
+            ValueError: an id does not exist, or ``key`` does not have one dimension.
+            RuntimeError: the type of index cannot reconstruct codes.
+        """
+        op = self._op("reconstruct_batch")
+        keys = _checks.keys(op, np.asarray(key))
+        self._check_keys(op, np.asarray(keys))
+        return _host.to_numpy(self._reconstruct_batch(mx.array(keys)))[0]
+
+    def sa_code_size(self) -> int:
+        """The bytes of a code."""
+        return self.code_size
+
+    # ----------------------------------------------------- what a subclass has, or has from Unsupported
+
+    def _train(self, x: mx.array) -> None:
+        """Learns from ``x`` and sets ``is_trained``; here, an index that needs no training."""
+
+    @abstractmethod
+    def _search(
+        self, x: mx.array, k: int, params: SearchParameters | None, stream: Stream
+    ) -> tuple[mx.array, mx.array]: ...
+
+    @abstractmethod
+    def _reset(self) -> None: ...
+
+    def _ids(self) -> NDArray[np.int64]:
+        return np.arange(self.ntotal, dtype=np.int64)
+
+    def _check_keys(self, op: str, keys: NDArray[np.int64]) -> None:
+        wrong = keys[(keys < 0) | (keys >= self.ntotal)]
+        if wrong.size:
+            stored = f"from 0 to {self.ntotal - 1}" if self.ntotal else "of stored codes, of which there are none"
+            raise ValueError(f"[{op}] key must hold ids {stored}. Received {wrong[0]}.")
+
+    def _check_compatible(self, op: str, other: Any) -> None:
+        """What else must be equal for a merge: by ``_require_same``."""
+
+    # --------------------------------------------------------------------------- helpers of subclasses
+
+    def _codes_of(self, method: str, name: str, x: Array) -> mx.array:
+        op = self._op(method)
+        if not isinstance(x, mx.array | np.ndarray) or x.dtype not in (mx.uint8, np.uint8):
+            received = getattr(x, "dtype", type(x).__name__)
+            raise TypeError(f"[{op}] {name} must be an array of uint8. Received {received}.")
+        if x.ndim != 2 or x.shape[1] != self.code_size:
+            raise ValueError(f"[{op}] {name} must have shape (n, {self.code_size}). Received {tuple(x.shape)}.")
+        return x if isinstance(x, mx.array) else mx.array(np.ascontiguousarray(x))
+
+    def _parameters(self, method: str, params: SearchParameters | None) -> SearchParameters | None:
+        self._require_trained(method)
+        checked = _checks.parameters(self._op(method), params, self._parameters_type)
+        out: SearchParameters | None = bound(checked, self._ids)
+        return out
+
+    def _require_trained(self, method: str) -> None:
+        if not self.is_trained:
+            raise RuntimeError(f"[{self._op(method)}] The index must be trained. Received an index that is not.")
+
+    def _require_same(self, op: str, name: str, ours: object, theirs: object) -> None:
+        if ours != theirs:
+            raise RuntimeError(f"[{op}] The indexes must have the same {name}. Received {ours} and {theirs}.")
+
+    def _op(self, method: str) -> str:
+        return f"{type(self).__name__}.{method}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in self._unsaved}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._init_unsaved()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(d={self.d}, ntotal={self.ntotal})"
+
+
+class CodeStore:
+    """Codes behind each other, in a few chunks that a search joins: how often depends on how often codes are added."""
+
+    def __init__(self, code_size: int, codes: mx.array | None = None) -> None:
+        self.chunks = (mx.array(np.empty((0, code_size), dtype=np.uint8)) if codes is None else codes,)
+
+    def __len__(self) -> int:
+        return _chunks.total(self.chunks)
+
+    def append(self, x: mx.array) -> None:
+        self.chunks = _chunks.append(self.chunks, x)
+
+    def joined(self) -> mx.array:
+        """All codes, as one array."""
+        chunks = self.chunks
+        if len(chunks) == 1:
+            return chunks[0]
+        codes = _host.finish(mx.concatenate(list(chunks)), *chunks)
+        if self.chunks is chunks and _core.is_evaluated(codes):
+            self.chunks = (codes,)  # the same codes: whoever reads the old tuple meanwhile is right, too
+        return codes
+
+    def replace(self, codes: mx.array) -> None:
+        self.chunks = (codes,)
+
+    def keep_without(self, selected: NDArray[np.int64]) -> int:
+        """Removes rows, ascending; returns how many."""
+        if selected.size:
+            kept = np.delete(np.arange(len(self), dtype=np.int64), selected)
+            self.replace(_host.finish(mx.take(self.joined(), mx.array(kept), axis=0), self.joined()))
+        return int(selected.size)
+
+    def search(
+        self, x: mx.array, k: int, params: SearchParameters | None, stream: Stream
+    ) -> tuple[mx.array, mx.array]:
+        codes = self.joined()
+        return _core.knn_hamming(x, codes, k, self._rows(codes, params), stream=stream)
+
+    def range_search(self, x: mx.array, radius: int, params: SearchParameters | None) -> Within:
+        codes = self.joined()
+        lims, D, I = _host.to_numpy(*_core.range_search_hamming(x, codes, radius, self._rows(codes, params)))
+        return lims, D, I
+
+    def take(self, ids: mx.array) -> mx.array:
+        """Codes of ids, zeros for -1 and other ids that do not exist."""
+        codes = self.joined()
+        n = codes.shape[0]
+        there = mx.logical_and(ids >= 0, ids < n)
+        if n == 0:
+            return mx.zeros((ids.shape[0], codes.shape[1]), dtype=mx.uint8)
+        rows = mx.take(codes, mx.where(there, ids, 0), axis=0)
+        return mx.where(there[:, None], rows, mx.array(0, dtype=mx.uint8))
+
+    @staticmethod
+    def _rows(codes: mx.array, params: SearchParameters | None) -> mx.array | None:
+        if params is None or params.sel is None:
+            return None
+        return mx.array(params.sel._native.positions(codes.shape[0]))
+
+
+class IndexBinaryFlat(IndexBinary):
+    """Exact search by Hamming distance.
+
+    Args:
+        d: the bits of a code, a multiple of 8.
+
+    Raises:
+        TypeError: ``d`` is not an integer.
+        ValueError: ``d`` is not a positive multiple of 8.
+    """
+
+    def __init__(self, d: int) -> None:
+        super().__init__(d)
+        self._reset()
+
+    @property
+    def ntotal(self) -> int:
+        return len(self._store)
+
+    @property
+    def xb(self) -> Codes:
+        """A copy of the stored codes, one behind the other, uint8."""
+        return _host.to_numpy(self._store.joined())[0].reshape(-1)
+
+    def _reset(self) -> None:
+        self._store = CodeStore(self.code_size)
+
+    def _add(self, x: mx.array) -> None:
+        self._store.append(x)
+
+    def _search(
+        self, x: mx.array, k: int, params: SearchParameters | None, stream: Stream
+    ) -> tuple[mx.array, mx.array]:
+        return self._store.search(x, k, params, stream)
+
+    def _range_search(self, x: mx.array, radius: float, params: SearchParameters | None, stream: Stream) -> Within:
+        return self._store.range_search(x, int(radius), params)
+
+    def _remove_ids(self, selector: Any) -> int:
+        return self._store.keep_without(selector._native.positions(self.ntotal))
+
+    def _merge_from(self, other: IndexBinaryFlat, add_id: int) -> None:
+        self._store.append(other._store.joined())
+        other._reset()
+
+    def _reconstruct_batch(self, ids: mx.array) -> mx.array:
+        return self._store.take(ids)
