@@ -2,9 +2,11 @@
 
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
+#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/tuple.h>
 
 #include "bindings/bindings.h"
+#include "ops/hamming_lists.h"
 
 namespace metalfaiss {
 
@@ -44,6 +46,40 @@ Returns:
     tuple(array, array, array): where the results of each query begin, int64, shape ``(nq + 1,)``; their distances,
     float32; their ids, int64, ascending within a query.
 )");
+  using index::IdSelector;
+  using index::InvertedLists;
+  m.def(
+      "search_hamming_lists",
+      [](const mlx::core::array& xq, const mlx::core::array& probes, int64_t k, const InvertedLists& lists,
+         const std::shared_ptr<const IdSelector>& selector, int64_t max_codes, mlx::core::StreamOrDevice s) {
+        return ops::search_hamming_lists(xq, probes, k, {lists.snapshot(), lists.code_size(), selector, max_codes}, s);
+      },
+      "xq"_a, "probes"_a, "k"_a, "lists"_a, "selector"_a = nb::none(), "max_codes"_a = 0, nb::kw_only(),
+      "stream"_a = nb::none(),
+      R"(The codes nearest to each of ``xq`` in the inverted lists that ``probes`` names.
+
+Args:
+    xq (array): queries, uint8, shape ``(nq, code_size)``.
+    probes (array): int64, shape ``(nq, nprobe)``; negative ones name no list.
+    k (int): how many results per query, at least 1.
+    lists (InvertedLists): searched as they are now, whatever changes them later.
+    selector (IdSelector, optional): the ids that take part.
+    max_codes (int): after how many codes no further list of a query is searched; 0 for never.
+    stream (Stream or Device, optional): where to run; a CPU stream.
+
+Returns:
+    tuple(array, array): distances, int32, and ids, int64, both of shape ``(nq, k)``, as ``knn_hamming`` has them.
+)");
+  m.def(
+      "range_search_hamming_lists",
+      [](const mlx::core::array& xq, const mlx::core::array& probes, int64_t radius, const InvertedLists& lists,
+         const std::shared_ptr<const IdSelector>& selector, int64_t max_codes) {
+        return ops::range_search_hamming_lists(xq, probes, radius,
+                                               {lists.snapshot(), lists.code_size(), selector, max_codes});
+      },
+      "xq"_a, "probes"_a, "radius"_a, "lists"_a, "selector"_a = nb::none(), "max_codes"_a = 0,
+      nb::call_guard<nb::gil_scoped_release>(),
+      "The codes nearer than ``radius``: as ``range_search_hamming`` has them. Runs at once, on the CPU.");
 }
 
 }  // namespace metalfaiss

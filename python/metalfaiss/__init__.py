@@ -7,7 +7,19 @@ from metalfaiss import _loader as _loader  # first: checks MLX before anything l
 from metalfaiss._core import num_threads, set_num_threads, set_simd_level, simd_level
 from metalfaiss.config import show_config
 from metalfaiss.distances import knn
+from metalfaiss.hamming import (
+    binary_to_real,
+    bitvecs2fvecs,
+    fvecs2bitvecs,
+    hammings,
+    knn_hamming,
+    pack_bitstrings,
+    real_to_binary,
+    unpack_bitstrings,
+)
 from metalfaiss.indexes.base import Index
+from metalfaiss.indexes.binary import IndexBinary, IndexBinaryFlat
+from metalfaiss.indexes.binary_id_map import IndexBinaryIDMap, IndexBinaryIDMap2
 from metalfaiss.indexes.flat import IndexFlat, IndexFlatIP, IndexFlatL2
 from metalfaiss.indexes.idmap import IndexIDMap, IndexIDMap2
 from metalfaiss.indexes.pretransform import IndexPreTransform
@@ -93,6 +105,10 @@ __all__ = [
     "IDSelectorXOr",
     "IVFSearchParameters",
     "Index",
+    "IndexBinary",
+    "IndexBinaryFlat",
+    "IndexBinaryIDMap",
+    "IndexBinaryIDMap2",
     "IndexFlat",
     "IndexFlatIP",
     "IndexFlatL2",
@@ -127,16 +143,24 @@ __all__ = [
     "UInt16Vector",
     "UInt32Vector",
     "UInt64Vector",
+    "binary_to_real",
+    "bitvecs2fvecs",
     "copy_array_to_vector",
+    "fvecs2bitvecs",
+    "hammings",
     "is_similarity_metric",
     "knn",
+    "knn_hamming",
     "num_threads",
+    "pack_bitstrings",
     "pairwise_distances",
+    "real_to_binary",
     "select_k",
     "set_num_threads",
     "set_simd_level",
     "show_config",
     "simd_level",
+    "unpack_bitstrings",
     "vector_float_to_array",
     "vector_to_array",
 ]

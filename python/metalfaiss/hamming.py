@@ -108,7 +108,7 @@ def _pack(op: str, x: Array, bits: Any) -> Any:
         raise ValueError(f"[{op}] x must have shape (n, d). Received {tuple(x.shape)}.")
     if not isinstance(x, mx.array):
         return np.packbits(bits, axis=1, bitorder="little")
-    n, d = x.shape
+    d = x.shape[1]
     padded = mx.pad(bits.astype(mx.uint8), [(0, 0), (0, -d % 8)])
     return mx.sum(mx.unflatten(padded, 1, (-1, 8)) * mx.array(_WEIGHTS, dtype=mx.uint8), axis=-1).astype(mx.uint8)
 

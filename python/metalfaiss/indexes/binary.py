@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from metalfaiss import _core, _host
 from metalfaiss._host import Array, Stream
-from metalfaiss.indexes import _chunks, _checks
+from metalfaiss.indexes import _checks, _chunks
 from metalfaiss.indexes._unsupported import Unsupported
 from metalfaiss.indexes.base import _Sealed
 from metalfaiss.metrics import METRIC_L2
@@ -248,7 +248,7 @@ class IndexBinary(Unsupported, metaclass=_Sealed):
         Raises:
             TypeError, ValueError, RuntimeError: as ``search`` does, or the index cannot reconstruct codes.
         """
-        D, I = self.search(x, k, params=params, stream=stream)  # type: ignore[arg-type]
+        D, I = self.search(x, k, params=params, stream=stream)
         codes = self._reconstruct_batch(mx.array(I).reshape(-1)).reshape(*I.shape, self.code_size)
         return D, I, codes if isinstance(x, mx.array) else _host.to_numpy(codes)[0]
 
@@ -265,7 +265,7 @@ class IndexBinary(Unsupported, metaclass=_Sealed):
             TypeError, ValueError, RuntimeError: as ``search`` does.
         """
         _checks.output(self._op("assign"), "labels", x, labels, (k,), np.int64)
-        _, ids = self.search(x, k, stream=stream)  # type: ignore[arg-type]
+        _, ids = self.search(x, k, stream=stream)
         return ids if isinstance(ids, mx.array) else _host.output(ids, labels)
 
     # ----------------------------------------------------------------------------- reconstructing
@@ -278,7 +278,8 @@ class IndexBinary(Unsupported, metaclass=_Sealed):
             ValueError: there is no such id.
             RuntimeError: the type of index cannot reconstruct codes.
         """
-        return self.reconstruct_batch([_host.require_int(self._op("reconstruct"), "key", key)])[0]
+        code: Codes = self.reconstruct_batch([_host.require_int(self._op("reconstruct"), "key", key)])[0]
+        return code
 
     def reconstruct_n(self, n0: int = 0, ni: int = -1, x: Codes | None = None) -> Codes:
         """The stored codes ``n0`` to ``n0 + ni - 1``, uint8, shape (ni, d / 8).
@@ -387,7 +388,8 @@ class CodeStore:
     """Codes behind each other, in a few chunks that a search joins: how often depends on how often codes are added."""
 
     def __init__(self, code_size: int, codes: mx.array | None = None) -> None:
-        self.chunks = (mx.array(np.empty((0, code_size), dtype=np.uint8)) if codes is None else codes,)
+        empty = mx.array(np.empty((0, code_size), dtype=np.uint8))
+        self.chunks: _chunks.Chunks = (empty if codes is None else codes,)
 
     def __len__(self) -> int:
         return _chunks.total(self.chunks)
@@ -415,9 +417,7 @@ class CodeStore:
             self.replace(_host.finish(mx.take(self.joined(), mx.array(kept), axis=0), self.joined()))
         return int(selected.size)
 
-    def search(
-        self, x: mx.array, k: int, params: SearchParameters | None, stream: Stream
-    ) -> tuple[mx.array, mx.array]:
+    def search(self, x: mx.array, k: int, params: SearchParameters | None, stream: Stream) -> tuple[mx.array, mx.array]:
         codes = self.joined()
         return _core.knn_hamming(x, codes, k, self._rows(codes, params), stream=stream)
 

@@ -1,0 +1,258 @@
+"""Indexes of binary codes against FAISS: exact search, ids of the caller's choice."""
+
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import faiss
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from metalfaiss import IDSelectorBatch, IDSelectorNot, IDSelectorRange, SearchParameters
+from metalfaiss.indexes.binary import IndexBinaryFlat
+from metalfaiss.indexes.binary_id_map import IndexBinaryIDMap, IndexBinaryIDMap2
+
+D = 72
+WORST = 2**31 - 1
+
+
+def codes(rng, n, d=D):
+    return rng.integers(0, 256, (n, d // 8), dtype=np.uint8) & rng.integers(0, 256, (n, d // 8), dtype=np.uint8)
+
+
+@pytest.fixture
+def xb(rng):
+    return codes(rng, 700)
+
+
+@pytest.fixture
+def xq(rng):
+    return codes(rng, 12)
+
+
+def expected(xq, xb, k, keep=None, ids=None):
+    """By distance, then by id."""
+    ids = np.arange(len(xb)) if ids is None else ids
+    keep = np.ones(len(xb), bool) if keep is None else keep
+    d = np.unpackbits(xq[:, None] ^ xb[None], axis=-1).sum(-1)
+    D, I = np.full((len(xq), k), WORST, np.int32), np.full((len(xq), k), -1, np.int64)
+    for i, row in enumerate(d):
+        order = [j for j in np.lexsort((ids, row)) if keep[j]][:k]
+        D[i, : len(order)], I[i, : len(order)] = row[order], ids[order]
+    return D, I
+
+
+def same(found, want):
+    for a, b in zip(found, want, strict=True):
+        np.testing.assert_array_equal(np.array(a), b)
+
+
+def filled(xb, cls=IndexBinaryFlat):
+    index = cls(D) if cls is IndexBinaryFlat else cls(IndexBinaryFlat(D))
+    if cls is IndexBinaryFlat:
+        index.add(xb)
+    else:
+        index.add_with_ids(xb, 3 * np.arange(len(xb))[::-1])
+    return index
+
+
+# ------------------------------------------------------------------------------------------------ flat
+
+
+def test_search(xq, xb):
+    index = IndexBinaryFlat(D)
+    assert (index.d, index.code_size, index.ntotal, index.is_trained, index.metric_type) == (D, 9, 0, True, 1)
+    index.train(xb)
+    for begin, end in ((0, 300), (300, 300), (300, 301), (301, 700)):
+        index.add(xb[begin:end])
+        assert index.ntotal == end
+        same(index.search(xq, 7), expected(xq, xb[:end], 7))
+    D_, I = index.search(xq, 7)
+    assert (D_.dtype, I.dtype) == (np.int32, np.int64)
+    reference = faiss.IndexBinaryFlat(D)
+    reference.add(xb)
+    np.testing.assert_array_equal(D_, reference.search(xq, 7)[0])
+    same([index.assign(xq, 7)], [I])
+    same(index.search(xq, 701), expected(xq, xb, 701))
+    assert repr(index) == "IndexBinaryFlat(d=72, ntotal=700)"
+    np.testing.assert_array_equal(index.xb, xb.reshape(-1))
+    index.reset()
+    same(index.search(xq, 2), expected(xq, xb[:0], 2))
+
+
+def test_mlx(xq, xb):
+    index = IndexBinaryFlat(D)
+    index.add(mx.array(xb[:400]))
+    index.add(mx.array(xb[400:]))
+    D_, I = index.search(mx.array(xq), 5)
+    assert isinstance(D_, mx.array)
+    assert D_.dtype == mx.int32
+    same((D_, I), expected(xq, xb, 5))
+    same(mx.compile(lambda x: index.search(x, 5))(mx.array(xq)), expected(xq, xb, 5))
+    assert isinstance(index.assign(mx.array(xq), 2), mx.array)
+    assert isinstance(index.search_and_reconstruct(mx.array(xq), 2)[2], mx.array)
+
+
+@pytest.mark.parametrize("cls", [IndexBinaryFlat, IndexBinaryIDMap, IndexBinaryIDMap2])
+@pytest.mark.parametrize(
+    "sel",
+    [
+        IDSelectorRange(100, 1500),
+        IDSelectorBatch([3, 9, 33, 5000]),
+        IDSelectorNot(IDSelectorRange(0, 2000)),
+        lambda i: i % 6 == 0,
+        np.arange(2100) % 5 == 1,
+        IDSelectorBatch([]),
+    ],
+    ids=["range", "batch", "not", "callable", "booleans", "none"],
+)
+def test_filters(xq, xb, cls, sel):
+    index = filled(xb, cls)
+    ids = np.arange(700) if cls is IndexBinaryFlat else 3 * np.arange(700)[::-1]
+    params = SearchParameters(sel=sel)
+    keep = np.array([params.sel.is_member(i) for i in ids.tolist()])
+    found = index.search(xq, 9, params=params)
+    if cls is IndexBinaryFlat:
+        same(found, expected(xq, xb, 9, keep, ids))
+    else:  # ties are ordered by position inside
+        same([found[0]], [expected(xq, xb, 9, keep, ids)[0]])
+        assert set(found[1][found[1] >= 0].tolist()) <= set(ids[keep].tolist())
+    lims, D_, I = index.range_search(xq, 18, params=params)
+    distances = np.unpackbits(xq[:, None] ^ xb[None], axis=-1).sum(-1)
+    for i in range(len(xq)):
+        inside = (distances[i] < 18) & keep
+        row = slice(int(lims[i]), int(lims[i + 1]))
+        assert sorted(I[row].tolist()) == sorted(ids[inside].tolist())
+        assert sorted(D_[row].tolist()) == sorted(distances[i][inside].tolist())
+
+
+def test_range_search(xq, xb):
+    index, reference = filled(xb), faiss.IndexBinaryFlat(D)
+    reference.add(xb)
+    for radius in (0, 10, 17.5, 20, 1000):
+        lims, D_, I = index.range_search(xq, radius)
+        want = reference.range_search(xq, int(np.ceil(radius)))
+        same((lims, D_, I), want)
+        assert [a.dtype for a in (lims, D_, I)] == [a.dtype for a in want]
+    assert index.range_search(xq, float("nan"))[0][-1] == 0
+    assert index.range_search(xq, -3)[0][-1] == 0
+
+
+def test_reconstruct(xq, xb):
+    index = filled(xb)
+    same([index.reconstruct(5)], [xb[5]])
+    same([index.reconstruct_n()], [xb])
+    same([index.reconstruct_n(3, 4)], [xb[3:7]])
+    same([index.reconstruct_batch([9, 1])], [xb[[9, 1]]])
+    _, I, R = index.search_and_reconstruct(xq, 3)
+    same([R], [xb[I]])
+    assert not IndexBinaryFlat(D).search_and_reconstruct(xq, 3)[2].any()
+    out = np.empty((2, 9), np.uint8)
+    assert index.reconstruct_n(1, 2, out) is out
+    for bad in (-1, 700):
+        with pytest.raises(ValueError, match=r"key must hold ids from 0 to 699"):
+            index.reconstruct(bad)
+    assert index.sa_code_size() == 9
+
+
+def test_remove_and_merge(xq, xb):
+    index = filled(xb)
+    assert index.remove_ids(np.array([0, 5, 5, 900])) == 2
+    left = np.delete(xb, [0, 5], axis=0)
+    same(index.search(xq, 4), expected(xq, left, 4))
+    assert index.remove_ids(IDSelectorRange(600, 2000)) == 98
+    other = filled(xb[:10])
+    index.merge_from(other)
+    assert (other.ntotal, index.ntotal) == (0, 610)
+    same(index.search(xq, 4), expected(xq, np.concatenate([left[:600], xb[:10]]), 4))
+    with pytest.raises(RuntimeError, match=r"must have the same d. Received 72 and 8"):
+        index.merge_from(IndexBinaryFlat(8))
+    with pytest.raises(ValueError, match=r"must be another index"):
+        index.merge_from(index)
+
+
+@pytest.mark.parametrize("cls", [IndexBinaryFlat, IndexBinaryIDMap2])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
+def test_copies(xq, xb, cls, copied):
+    index = filled(xb, cls)
+    other = copied(index)
+    same(other.search(xq, 6), index.search(xq, 6))
+    index.reset()
+    assert other.ntotal == 700
+
+
+def test_threads(xq, xb):
+    index = filled(xb)
+    want = index.search(xq, 5)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda i: index.search(xq[i % 12 : i % 12 + 1], 5), range(24)):
+            assert any(np.array_equal(found[1][0], row) for row in want[1])
+
+
+def test_errors(xq, xb):
+    index = filled(xb)
+    for d in (0, 12):
+        with pytest.raises(ValueError, match=r"\[IndexBinaryFlat\] d must be"):
+            IndexBinaryFlat(d)
+    with pytest.raises(TypeError, match=r"\[IndexBinaryFlat.add\] x must be an array of uint8. Received float32."):
+        index.add(xb.astype(np.float32))
+    with pytest.raises(ValueError, match=r"x must have shape \(n, 9\). Received \(12, 8\)."):
+        index.search(xq[:, :8], 1)
+    with pytest.raises(ValueError, match=r"k must be at least 1"):
+        index.search(xq, 0)
+    with pytest.raises(RuntimeError, match=r"such as|supports add_with_ids"):
+        index.add_with_ids(xq, np.arange(12))
+    with pytest.raises(TypeError, match=r"params must be"):
+        index.search(xq, 1, params=3)
+    with pytest.raises(TypeError, match=r"thresh must be a number"):
+        index.range_search(xq, "3")
+    with pytest.raises(AttributeError, match=r"Received 'nprobe'"):
+        index.nprobe = 3
+    assert index.ntotal == 700
+
+
+# ----------------------------------------------------------------------------------------------- IDMap
+
+
+@pytest.mark.parametrize("cls", [IndexBinaryIDMap, IndexBinaryIDMap2])
+def test_id_map(xq, xb, cls):
+    index = filled(xb, cls)
+    reference = getattr(faiss, cls.__name__)(faiss.IndexBinaryFlat(D))
+    ids = 3 * np.arange(700)[::-1]
+    reference.add_with_ids(xb, ids)
+    np.testing.assert_array_equal(index.search(xq, 5)[0], reference.search(xq, 5)[0])
+    same([index.id_map], [ids])
+    assert repr(index) == f"{cls.__name__}(IndexBinaryFlat(d=72, ntotal=700))"
+    assert index.remove_ids(np.array([0, 1, 3])) == 2
+    assert index.ntotal == 698
+    other = cls(IndexBinaryFlat(D))
+    other.add_with_ids(xb[:2], [7, 8])
+    index.merge_from(other, add_id=10**9)
+    assert (other.ntotal, index.id_map[-2:].tolist()) == (0, [10**9 + 7, 10**9 + 8])
+    assert 10**9 + 7 in index.search(xb[:1], 2)[1]
+    with pytest.raises(RuntimeError, match=r"call add_with_ids"):
+        index.add(xb)
+    with pytest.raises(ValueError, match=r"ids must have shape"):
+        index.add_with_ids(xb, [1])
+    with pytest.raises(ValueError, match=r"index must be empty"):
+        cls(filled(xb))
+    with pytest.raises(TypeError, match=r"index must be an IndexBinary"):
+        cls(3)
+    index.reset()
+    assert (index.ntotal, index.id_map.size) == (0, 0)
+    same(index.search(xq, 2), expected(xq, xb[:0], 2))
+
+
+def test_id_map_reconstructs(xq, xb):
+    index = filled(xb, IndexBinaryIDMap2)
+    same([index.reconstruct(0), index.reconstruct(2097)], [xb[-1], xb[0]])
+    same([index.search_and_reconstruct(xq, 2)[2]], [xb[::-1][index.search(xq, 2)[1] // 3]])
+    with pytest.raises(ValueError, match=r"key must hold ids of stored codes. Received 1"):
+        index.reconstruct(1)
+    with pytest.raises(RuntimeError, match=r"reconstruct_n"):
+        index.reconstruct_n()
+    index.check_consistency()
+    index.construct_rev_map()
+    with pytest.raises(RuntimeError, match=r"reconstruct"):
+        filled(xb, IndexBinaryIDMap).reconstruct(0)
