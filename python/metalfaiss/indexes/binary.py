@@ -17,6 +17,7 @@ from metalfaiss.indexes._unsupported import Unsupported
 from metalfaiss.indexes.base import _Sealed
 from metalfaiss.metrics import METRIC_L2
 from metalfaiss.search_parameters import SearchParameters, bound
+from metalfaiss.vectors import UInt8Vector
 
 __all__ = ["IndexBinary", "IndexBinaryFlat"]
 
@@ -463,9 +464,18 @@ class IndexBinaryFlat(IndexBinary):
         return len(self._store)
 
     @property
-    def xb(self) -> Codes:
-        """A copy of the stored codes, one behind the other, uint8."""
-        return _host.to_numpy(self._store.joined())[0].reshape(-1)
+    def xb(self) -> UInt8Vector:
+        """The stored codes, one behind the other; settable."""
+        return UInt8Vector(_host.to_numpy(self._store.joined())[0].reshape(-1), self._set_xb)
+
+    @xb.setter
+    def xb(self, codes: Any) -> None:
+        self._set_xb(np.asarray(codes, dtype=np.uint8))
+
+    def _set_xb(self, codes: Codes) -> None:
+        if codes.size % self.code_size:
+            raise ValueError(f"[{self._op('xb')}] xb must hold codes of {self.code_size} bytes. Received {codes.size}.")
+        self._store = CodeStore(self.code_size, mx.array(codes.reshape(-1, self.code_size)))
 
     def _reset(self) -> None:
         self._store = CodeStore(self.code_size)

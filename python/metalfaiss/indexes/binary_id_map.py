@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metalfaiss._host import Stream
+from metalfaiss.indexes._inner import inner_trained
 from metalfaiss.indexes.binary import IndexBinary, Within
 from metalfaiss.search_parameters import SearchParameters, with_selector
 from metalfaiss.selectors import IDSelectorTranslated
+from metalfaiss.vectors import Int64Vector
 
 __all__ = ["IndexBinaryIDMap", "IndexBinaryIDMap2"]
 
@@ -28,22 +30,23 @@ class IndexBinaryIDMap(IndexBinary):
 
     Raises:
         TypeError: ``index`` is not an ``IndexBinary``.
-        ValueError: it is not empty.
+        RuntimeError: it is not empty.
 
     Attributes:
         index: the index that stores the codes.
         own_fields: kept for programs written for FAISS; Python owns the index.
     """
 
+    is_trained = inner_trained("index")
+
     def __init__(self, index: IndexBinary) -> None:
         name = type(self).__name__
         if not isinstance(index, IndexBinary):
             raise TypeError(f"[{name}] index must be an IndexBinary. Received {type(index).__name__}.")
         if index.ntotal:
-            raise ValueError(f"[{name}] index must be empty. Received one of {index.ntotal} codes.")
+            raise RuntimeError(f"[{name}] index must be empty. Received one of {index.ntotal} codes.")
         super().__init__(index.d)
         self.index = index
-        self.is_trained = index.is_trained
         self.own_fields = False
         self._id_map: Ids = np.empty(0, dtype=np.int64)
 
@@ -56,13 +59,19 @@ class IndexBinaryIDMap(IndexBinary):
         return self.index.ntotal
 
     @property
-    def id_map(self) -> Ids:
-        """A copy of the ids, in the order of the codes inside."""
-        return np.array(self._id_map)
+    def id_map(self) -> Int64Vector:
+        """The ids in the order of the codes inside, as many as there are; settable."""
+        return Int64Vector(self._id_map, self._set_id_map)
+
+    @id_map.setter
+    def id_map(self, ids: Any) -> None:
+        self._set_id_map(np.array(ids, dtype=np.int64))
+
+    def _set_id_map(self, ids: Ids) -> None:
+        self._id_map = np.array(ids, dtype=np.int64)
 
     def _train(self, x: mx.array) -> None:
         self.index._train(x)
-        self.is_trained = self.index.is_trained
 
     def _add(self, x: mx.array) -> None:
         self._unsupported("add", " without ids: call add_with_ids")
