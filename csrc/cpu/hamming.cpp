@@ -11,10 +11,10 @@ namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
 
 namespace {
 
-constexpr int64_t kPlaneQueries = 8;     // from so many queries a transposed block is cheaper
-constexpr int64_t kBlock = 512;          // codes that a query is compared with at once
-constexpr int64_t kScratch = 4 << 20;    // bytes of queries searched at once
-constexpr int64_t kTileQueries = 256;    // as many, for the second-level cache's sake
+constexpr int64_t kPlaneQueries = 8;        // from so many queries a transposed block is cheaper
+constexpr int64_t kBlock = 512;             // codes that a query is compared with at once
+constexpr int64_t kScratch = 4 << 20;       // bytes of queries searched at once
+constexpr int64_t kTileQueries = 256;       // as many, for the second-level cache's sake
 constexpr int64_t kSegmentBytes = 1 << 17;  // a thread's part of the codes is at least this
 constexpr int64_t kMissing = 0x7fffffff;
 
@@ -104,12 +104,8 @@ class Search {
   }
 
  private:
-  int64_t bytes_of_query() const {
-    return static_cast<int64_t>(sizeof(Nearest)) + Nearest::bytes(keep_, g_.n, bits_);
-  }
-  int64_t parts() const {
-    return at_most(4 * num_threads(), g_.n / at_least(kSegmentBytes / g_.code_size, 4 * keep_));
-  }
+  int64_t bytes_of_query() const { return static_cast<int64_t>(sizeof(Nearest)) + Nearest::bytes(keep_, g_.n, bits_); }
+  int64_t parts() const { return at_most(4 * num_threads(), g_.n / at_least(kSegmentBytes / g_.code_size, 4 * keep_)); }
   uint32_t* found_memory(int64_t n) const {
     return static_cast<uint32_t*>(
         thread_scratch(Scratch::partial, static_cast<size_t>(sizeof(uint32_t) * Found::words(keep_) * n)));

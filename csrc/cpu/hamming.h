@@ -16,9 +16,9 @@ struct HammingArgs {
   int64_t code_size;    // at least 1, less than 2^27
 };
 
-// The k nearest codes of each query, nearest first, equal ones by row. Missing results have id -1 and distance 2^31 - 1.
-// Scratch of a thread: 4 MB, or if that is more the 16 k + 32 code_size bytes of a query; and 16 k bytes for each part
-// that the codes are divided in and each query that is searched at once.
+// The k nearest codes of each query, nearest first, equal ones by row. Missing results have id -1 and distance 2^31
+// - 1. Scratch of a thread: 4 MB, or if that is more the 16 k + 32 code_size bytes of a query; and 16 k bytes for each
+// part that the codes are divided in and each query that is searched at once.
 struct KnnHammingArgs : HammingArgs {
   int64_t k;           // at least 1
   int32_t* distances;  // nq x k, as ids

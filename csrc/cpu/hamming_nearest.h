@@ -96,7 +96,8 @@ class Nearest {
     }
   }
 
-  // Puts at most k of them into `to_distances` and `to_rows`, nearest first, and returns how many. Ends the use of this.
+  // Puts at most k of them into `to_distances` and `to_rows`, nearest first, and returns how many. Ends the use of
+  // this.
   int64_t sorted(uint32_t* to_distances, uint32_t* to_rows) {
     compact();
     uint32_t at = 0;

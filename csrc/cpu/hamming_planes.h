@@ -21,10 +21,10 @@ inline constexpr bool kHasPlanes = true;
 inline constexpr bool kHasPlanes = false;  // SSE2 has no shuffle by a register
 #endif
 
-inline constexpr int kVectors = 8;                       // sums in registers
+inline constexpr int kVectors = 8;                         // sums in registers
 inline constexpr int64_t kPlaneBlock = kVectors * kBytes;  // codes
-inline constexpr int64_t kPlaneCodeSize = 8191;          // larger codes have distances beyond 16 bits
-inline constexpr int64_t kPartBytes = 31;                // of a code: a sum of 8 bits holds 31 x 8 ones
+inline constexpr int64_t kPlaneCodeSize = 8191;            // larger codes have distances beyond 16 bits
+inline constexpr int64_t kPartBytes = 31;                  // of a code: a sum of 8 bits holds 31 x 8 ones
 #if defined(__aarch64__)
 inline constexpr int kPlanesPerByte = 1;
 #else

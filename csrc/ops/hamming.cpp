@@ -17,9 +17,7 @@ constexpr const char* kRange = "range_search_hamming";
 
 // Matrix `batch` of both operands; a set of codes without batch dimensions of its own is searched by all queries.
 cpu::HammingArgs view(const mx::array& q, const mx::array& b, const mx::Shape& out, int64_t batch) {
-  auto start = [&](const mx::array& a) {
-    return reinterpret_cast<const uint8_t*>(matrix_view(a, out, batch).data);
-  };
+  auto start = [&](const mx::array& a) { return reinterpret_cast<const uint8_t*>(matrix_view(a, out, batch).data); };
   return {start(q), q.shape(-2), start(b), nullptr, b.shape(-2), b.shape(-1)};
 }
 
@@ -194,8 +192,7 @@ mx::array hammings(const mx::array& xq, const mx::array& xb, mx::StreamOrDevice 
 }
 
 std::tuple<mx::array, mx::array, mx::array> range_search_hamming(const mx::array& xq, const mx::array& xb,
-                                                                 int64_t radius,
-                                                                 const std::optional<mx::array>& rows) {
+                                                                 int64_t radius, const std::optional<mx::array>& rows) {
   mx::Stream stream = mx::default_stream(mx::Device::cpu);
   auto inputs = operands(kRange, xq, xb, stream);
   require(xq.ndim() == 2 && xb.ndim() == 2, kRange, "xq and xb must have 2 dimensions. Received ", xq.shape(), " and ",
