@@ -1,0 +1,64 @@
+#include "ops/kmeans.h"
+
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+
+#include "bindings/bindings.h"
+
+namespace metalfaiss {
+
+void bind_kmeans(nb::module_& m) {
+  m.def("kmeans_sketch", &ops::kmeans_sketch, "x"_a, "mean"_a, "basis"_a, nb::kw_only(), "stream"_a = nb::none(),
+        R"(Short forms of vectors whose distances bound those of the vectors from below. CPU streams only.
+
+Args:
+    x (array): vectors, shape ``(n, d)``; used as float32.
+    mean (array): what is taken off first, shape ``(d,)``.
+    basis (array): shape ``(d, p)``, its largest singular value at most 1.
+    stream (Stream or Device, optional): where to run.
+
+Returns:
+    array: shape ``(n, p + 2)``, float32: coordinates, the length of the rest, and a bound of their error.
+
+Raises:
+    ValueError: shapes do not match, or the stream is not of the CPU.
+)");
+  m.def("kmeans_assign", &ops::kmeans_assign, "x"_a, "centroids"_a, "x_sketch"_a, "centroid_sketch"_a, "guess"_a,
+        nb::kw_only(), "stream"_a = nb::none(),
+        R"(The nearest centroid of each vector, of equally near ones the first. CPU streams only.
+
+Exact whatever the guess, which decides how many centroids have to be measured.
+
+Args:
+    x (array): vectors, shape ``(n, d)``; used as float32.
+    centroids (array): shape ``(k, d)``.
+    x_sketch, centroid_sketch (array): what ``kmeans_sketch`` says of both, with one mean and one basis.
+    guess (array): a centroid for each vector, shape ``(n,)``.
+    stream (Stream or Device, optional): where to run.
+
+Returns:
+    tuple(array, array): squared distances, float32, and ids, int64, both of shape ``(n,)``.
+
+Raises:
+    ValueError: shapes do not match, or the stream is not of the CPU.
+)");
+  m.def("kmeans_means", &ops::kmeans_means, "x"_a, "ids"_a, "weights"_a.none(), "k"_a, nb::kw_only(),
+        "stream"_a = nb::none(),
+        R"(The mean of the vectors of each cluster, summed in float64. CPU streams only.
+
+Args:
+    x (array): vectors, shape ``(n, d)``; used as float32.
+    ids (array): the cluster of each, shape ``(n,)``; vectors whose id is not from 0 to ``k - 1`` belong to none.
+    weights (array or None): shape ``(n,)``.
+    k (int): how many clusters.
+    stream (Stream or Device, optional): where to run.
+
+Returns:
+    tuple(array, array): means ``(k, d)``, zero where a cluster is empty, and total weights ``(k,)``, float32.
+
+Raises:
+    ValueError: shapes do not match, ``k`` < 1, or the stream is not of the CPU.
+)");
+}
+
+}  // namespace metalfaiss

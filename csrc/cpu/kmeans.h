@@ -1,0 +1,55 @@
+// The two halves of an iteration of k-means: every point's nearest centroid, and every cluster's mean.
+#pragma once
+
+#include "cpu/dispatch.h"
+#include "cpu/matrix.h"
+
+namespace metalfaiss::cpu {
+
+// A vector's sketch: its coordinates in an orthonormal basis, after the mean was taken off, then the length of what the
+// basis leaves out, then a bound of these values' error, as a vector's length. But for the error the distance between
+// two sketches is at most that between the vectors.
+struct KmeansSketchArgs {
+  const float* x;      // n x d
+  const float* mean;   // d
+  const float* basis;  // d x p; its largest singular value is at most 1
+  int64_t n, d, p;
+  float* out;  // n x (p + 2)
+};
+
+// The nearest centroid of every point and its squared distance, of equal ones the first: what float32 distances from
+// differences say, whatever the guess. A good guess is fast: centroids whose sketch is farther than the guess is are
+// left out.
+struct KmeansAssignArgs {
+  const float *x, *centroids;              // n x d, k x d
+  const float *x_sketch, *centroid_sketch;  // n x (p + 2), k x (p + 2)
+  const int64_t* guess;                    // n
+  int64_t n, k, d, p;
+  float* distances;  // n
+  int64_t* ids;      // n
+};
+
+// The means of the points of each cluster, zero where it has none, and its total weight. Sums are float64, in an order
+// that depends on the ids alone. Points whose id is not one of the k belong to none.
+struct KmeansMeansArgs {
+  const float* x;        // n x d
+  const int64_t* ids;    // n
+  const float* weights;  // n, or null for 1 each
+  int64_t n, k, d;
+  void* workspace;  // kmeans_means_workspace bytes
+  float* means;     // k x d
+  float* totals;    // k
+};
+
+inline constexpr int64_t kMeansChunk = 2048;  // points that are summed in one go
+
+constexpr int64_t kmeans_means_workspace(int64_t n, int64_t k, int64_t d) {
+  int64_t chunks = k + n / kMeansChunk + 1;
+  return 8 * n + 8 * (k + 2) + 32 * chunks + 8 * (2 * (n / kMeansChunk) + 1) * (d + 1) + 256;
+}
+
+METALFAISS_KERNEL(kmeans_sketch, KmeansSketchArgs)
+METALFAISS_KERNEL(kmeans_assign, KmeansAssignArgs)
+METALFAISS_KERNEL(kmeans_means, KmeansMeansArgs)
+
+}  // namespace metalfaiss::cpu
