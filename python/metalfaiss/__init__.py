@@ -5,6 +5,14 @@
 
 from metalfaiss import _loader as _loader  # first: checks MLX before anything loads the extension
 from metalfaiss._core import num_threads, set_num_threads, set_simd_level, simd_level
+from metalfaiss.clustering import (
+    Clustering,
+    ClusteringInitMethod_RANDOM,
+    ClusteringIterationStats,
+    ClusteringParameters,
+    Kmeans,
+    kmeans_clustering,
+)
 from metalfaiss.config import show_config
 from metalfaiss.distances import knn
 from metalfaiss.hamming import (
@@ -65,6 +73,19 @@ from metalfaiss.selectors import (
     IDSelectorXOr,
     PyCallbackIDSelector,
 )
+from metalfaiss.transforms import (
+    CenteringTransform,
+    HadamardRotation,
+    ITQMatrix,
+    ITQTransform,
+    LinearTransform,
+    NormalizationTransform,
+    OPQMatrix,
+    PCAMatrix,
+    RandomRotationMatrix,
+    RemapDimensionsTransform,
+    VectorTransform,
+)
 from metalfaiss.vectors import (
     Float32Vector,
     Float64Vector,
@@ -87,11 +108,17 @@ __all__ = [
     "METRIC_L1",
     "METRIC_L2",
     "ArrayInvertedLists",
+    "CenteringTransform",
+    "Clustering",
+    "ClusteringInitMethod_RANDOM",
+    "ClusteringIterationStats",
+    "ClusteringParameters",
     "DirectMap",
     "Float16",
     "Float32",
     "Float32Vector",
     "Float64Vector",
+    "HadamardRotation",
     "IDSelector",
     "IDSelectorAll",
     "IDSelectorAnd",
@@ -103,6 +130,8 @@ __all__ = [
     "IDSelectorRange",
     "IDSelectorTranslated",
     "IDSelectorXOr",
+    "ITQMatrix",
+    "ITQTransform",
     "IVFSearchParameters",
     "Index",
     "IndexBinary",
@@ -127,6 +156,8 @@ __all__ = [
     "Int32Vector",
     "Int64Vector",
     "InvertedLists",
+    "Kmeans",
+    "LinearTransform",
     "METRIC_BrayCurtis",
     "METRIC_Canberra",
     "METRIC_Jaccard",
@@ -134,7 +165,12 @@ __all__ = [
     "METRIC_Linf",
     "METRIC_Lp",
     "METRIC_NaNEuclidean",
+    "NormalizationTransform",
+    "OPQMatrix",
+    "PCAMatrix",
     "PyCallbackIDSelector",
+    "RandomRotationMatrix",
+    "RemapDimensionsTransform",
     "SearchParameters",
     "SearchParametersIVF",
     "SearchParametersPreTransform",
@@ -143,12 +179,14 @@ __all__ = [
     "UInt16Vector",
     "UInt32Vector",
     "UInt64Vector",
+    "VectorTransform",
     "binary_to_real",
     "bitvecs2fvecs",
     "copy_array_to_vector",
     "fvecs2bitvecs",
     "hammings",
     "is_similarity_metric",
+    "kmeans_clustering",
     "knn",
     "knn_hamming",
     "num_threads",

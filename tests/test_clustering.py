@@ -1,0 +1,263 @@
+"""K-means: FAISS's results and behaviour, and the native operations of an iteration against float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import faiss
+import mlx.core as mx
+import numpy as np
+import pytest
+
+import metalfaiss
+from metalfaiss import Clustering, ClusteringParameters, IndexFlatIP, IndexFlatL2, Kmeans, _core, _lloyd, _random
+
+
+def points(n: int, d: int, seed: int = 0, offset: float = 0.0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, d)) * np.arange(1, d + 1) ** -0.5 + offset
+    return x.astype(np.float32)
+
+
+def theirs(x: np.ndarray, k: int, **kwargs: Any) -> faiss.Kmeans:
+    km = faiss.Kmeans(x.shape[1], k, **kwargs)
+    km.train(x)
+    return km
+
+
+# ------------------------------------------------------------------------------------------- native operations
+
+
+@pytest.mark.parametrize(("n", "k", "d", "p"), [(300, 40, 24, 7), (97, 1, 5, 3), (6, 17, 130, 63), (500, 33, 16, 16)])
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_guided_assignment_is_exact_whatever_the_guess(
+    simd_level: str, n: int, k: int, d: int, p: int, offset: float
+) -> None:
+    x, c = points(n, d, 1, offset), points(k, d, 2, offset)
+    mean, basis = _lloyd._subspace(mx.array(x), p)
+    sketches = [_core.kmeans_sketch(mx.array(a), mean, basis) for a in (x, c)]
+    exact = ((x[:, None].astype(np.float64) - c[None]) ** 2).sum(-1)
+    for guess in (np.zeros(n), exact.argmin(1), exact.argmax(1), np.full(n, -1), np.full(n, k)):
+        D, I = _core.kmeans_assign(mx.array(x), mx.array(c), *sketches, mx.array(guess.astype(np.int64)))
+        found = exact[np.arange(n), np.array(I)]
+        np.testing.assert_allclose(found, exact.min(1), rtol=1e-6)
+        np.testing.assert_allclose(np.array(D), exact.min(1), rtol=1e-5)
+
+
+def test_sketches_bound_distances_from_below(simd_level: str) -> None:
+    x = points(200, 80, offset=3.0)
+    mean, basis = _lloyd._subspace(mx.array(x), 20)
+    s = np.array(_core.kmeans_sketch(mx.array(x), mean, basis)).astype(np.float64)
+    apart = np.sqrt(((s[:, None, :-1] - s[None, :, :-1]) ** 2).sum(-1))
+    slack = s[:, None, -1] + s[None, :, -1]
+    true = np.sqrt(((x[:, None].astype(np.float64) - x[None]) ** 2).sum(-1))
+    assert (apart <= true + slack).all()
+    assert (slack < 0.05 * true.mean()).all()
+
+
+def test_equally_near_centroids_give_the_first(simd_level: str) -> None:
+    x, c = points(50, 130), points(9, 130, 1)
+    c = np.concatenate([c, c])
+    mean, basis = _lloyd._subspace(mx.array(x), 20)
+    sketches = [_core.kmeans_sketch(mx.array(a), mean, basis) for a in (x, c)]
+    _, I = _core.kmeans_assign(mx.array(x), mx.array(c), *sketches, mx.full((50,), 12, dtype=mx.int64))
+    assert np.array(I).max() < 9
+
+
+@pytest.mark.parametrize(("n", "k", "d"), [(1000, 7, 33), (5000, 1, 4), (5, 9, 3), (0, 4, 2), (20000, 3, 8)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_means(simd_level: str, n: int, k: int, d: int, weighted: bool, rng: np.random.Generator) -> None:
+    x, ids = points(n, d), rng.integers(-1, k + 1, n)
+    w = rng.random(n).astype(np.float32) if weighted else None
+    means, totals = _core.kmeans_means(mx.array(x), mx.array(ids), None if w is None else mx.array(w), k)
+    for j in range(k):
+        own = ids == j
+        weight = np.ones(own.sum()) if w is None else w[own].astype(np.float64)
+        assert totals[j].item() == pytest.approx(weight.sum(), rel=1e-6)
+        expected = (x[own] * weight[:, None]).sum(0) / weight.sum() if own.any() else np.zeros(d)
+        np.testing.assert_allclose(np.array(means[j]), expected, atol=1e-6)
+
+
+def test_results_do_not_depend_on_threads() -> None:
+    x = points(3000, 130)
+    before, results = metalfaiss.num_threads(), []
+    for threads in (1, 2, 3):
+        metalfaiss.set_num_threads(threads)
+        km = Kmeans(130, 128, niter=3, min_points_per_centroid=1)
+        km.train(x)
+        results.append(km.centroids)
+    metalfaiss.set_num_threads(before)
+    assert all(np.array_equal(results[0], other) for other in results[1:])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_means_of_a_gpu_are_those_of_the_cpu(
+    weighted: bool, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    x, ids = mx.array(points(700, 12)), mx.array(rng.integers(0, 9, 700))
+    w = mx.array(rng.random(700).astype(np.float32)) if weighted else None
+    native = _lloyd.cluster_means(x, ids, w, 10, None)
+    monkeypatch.setattr(_lloyd, "on_cpu", lambda stream: False)
+    monkeypatch.setattr(_lloyd, "BLOCK", 300)
+    pure = _lloyd.cluster_means(x, ids, w, 10, None)
+    for a, b in zip(native, pure, strict=True):
+        np.testing.assert_allclose(np.array(a), np.array(b), atol=1e-5, rtol=1e-5)
+    km = Kmeans(12, 8, niter=4)
+    km.train(np.array(x))
+    assert len(km.obj) == 4
+
+
+def test_wrong_shapes_are_refused() -> None:
+    x = mx.zeros((4, 3))
+    with pytest.raises(ValueError, match="basis must have shape"):
+        _core.kmeans_sketch(x, mx.zeros((3,)), mx.zeros((2, 2)))
+    with pytest.raises(ValueError, match="guess must have shape"):
+        _core.kmeans_assign(x, x, mx.zeros((4, 3)), mx.zeros((4, 3)), mx.zeros((3,)))
+    with pytest.raises(ValueError, match="k must be at least 1"):
+        _core.kmeans_means(x, mx.zeros((4,)), None, 0)
+
+
+# -------------------------------------------------------------------------------------------- FAISS's numbers
+
+
+@pytest.mark.parametrize(("n", "seed"), [(20, 1234), (5000, 77), (2, 3), (1, 0)])
+def test_permutations_are_those_of_faiss(n: int, seed: int) -> None:
+    p = np.zeros(n, dtype=np.int32)
+    faiss.rand_perm(faiss.swig_ptr(p), n, seed)
+    for count in (n, n // 2):
+        assert _random.permutation(n, count, seed).tolist() == p[:count].tolist()
+
+
+@pytest.mark.parametrize("n", [0, 1, 1000, 5001])
+def test_normal_numbers_are_those_of_faiss(n: int) -> None:
+    assert _random.randn(n, 5).tolist() == faiss.randn(n, seed=5).tolist()
+
+
+@pytest.mark.parametrize(
+    ("k", "kwargs"),
+    [
+        (16, {}),
+        (130, {"niter": 6}),
+        (20, {"nredo": 3, "niter": 5}),
+        (20, {"spherical": True}),
+        (20, {"int_centroids": True}),
+        (10, {"max_points_per_centroid": 30}),
+        (10, {"max_points_per_centroid": 30, "use_faster_subsampling": True}),
+        (10, {"early_stop_threshold": 0.05}),
+    ],
+)
+@pytest.mark.parametrize("d", [8, 130])
+def test_kmeans_finds_what_faiss_finds(k: int, kwargs: dict[str, Any], d: int) -> None:
+    x = points(2000, d) * (10 if "int_centroids" in kwargs else 1)
+    kwargs = {"niter": 10, "seed": 5, "min_points_per_centroid": 1} | kwargs
+    a, b = theirs(x, k, **kwargs), Kmeans(d, k, **kwargs)
+    final = b.train(x)
+    assert final == b.obj[-1]
+    assert len(a.obj) == len(b.obj) == len(b.iteration_stats)
+    np.testing.assert_allclose(b.obj, a.obj, rtol=1e-2)
+    assert b.centroids.shape == (k, d)
+    assert b.centroids.dtype == np.float32
+    np.testing.assert_allclose(
+        b.iteration_stats[0]["imbalance_factor"], a.iteration_stats[0]["imbalance_factor"], rtol=1e-5
+    )
+    D, I = b.assign(x)
+    assert D.shape == I.shape == (2000,)
+    assert b.index.ntotal == k
+
+
+def test_weights_and_initial_centroids() -> None:
+    x = points(1000, 6)
+    w = np.random.default_rng(2).random(1000).astype(np.float32)
+    for frozen in (False, True):
+        a, b = (module.Kmeans(6, 8, niter=5, frozen_centroids=frozen) for module in (faiss, metalfaiss))
+        for km in (a, b):
+            km.train(x, weights=w, init_centroids=x[:3])
+        np.testing.assert_allclose(b.centroids, a.centroids, atol=1e-4)
+    np.testing.assert_array_equal(b.centroids[:3], x[:3])
+
+
+def test_empty_clusters_take_half_of_large_ones() -> None:
+    x = np.repeat(points(40, 4), 30, axis=0)
+    x[:600] = x[0]
+    km = Kmeans(4, 30, niter=8)
+    km.train(x)
+    assert km.iteration_stats[0]["nsplit"] > 0
+    assert len(np.unique(km.assign(x)[1])) > 15
+    centroids, nsplit = _lloyd.split_empty(mx.ones((4, 2)), mx.array([0.0, 3.0, 5.0, 0.0]), 1, None)
+    assert nsplit.item() == 1
+    np.testing.assert_allclose(np.array(centroids[3] + centroids[2]), 2)
+    assert (np.array(centroids[3]) != np.array(centroids[2])).all()
+
+
+def test_clustering_through_any_index() -> None:
+    x = points(1200, 8)
+    for ours, other in ((IndexFlatL2(8), faiss.IndexFlatL2(8)), (IndexFlatIP(8), faiss.IndexFlatIP(8))):
+        a, b = faiss.Clustering(8, 12), Clustering(8, 12)
+        a.niter = b.niter = 4
+        a.train(x, other)
+        b.train(x, ours)
+        np.testing.assert_allclose(
+            metalfaiss.vector_to_array(b.centroids), faiss.vector_to_array(a.centroids), atol=1e-4
+        )
+        assert ours.ntotal == 12
+        assert b.iteration_stats.at(3).obj == pytest.approx(a.iteration_stats.at(3).obj, rel=1e-3)
+    indirect = metalfaiss.IndexIDMap(IndexFlatL2(8))
+    b = Clustering(8, 12)
+    with pytest.raises(RuntimeError):  # such an index cannot be added to without ids
+        b.train(x, indirect)
+
+
+def test_encoded_vectors() -> None:
+    x = points(1200, 8)
+    codec = IndexFlatL2(8)
+    a, b = Clustering(8, 12), Clustering(8, 12)
+    a.niter = b.niter = 3
+    b.decode_block_size = 500
+    a.train(x, IndexFlatL2(8))
+    b.train_encoded(codec.sa_encode(x), codec, IndexFlatL2(8))
+    np.testing.assert_allclose(np.asarray(a.centroids), np.asarray(b.centroids), atol=1e-5)
+    with pytest.raises(TypeError, match="uint8"):
+        b.train_encoded(x, codec, IndexFlatL2(8))
+
+
+def test_as_many_points_as_clusters(capsys: pytest.CaptureFixture[str]) -> None:
+    x = points(10, 4)
+    km = Kmeans(4, 10)
+    assert km.train(x) == 0
+    np.testing.assert_array_equal(km.centroids, x)
+    assert "please provide at least 390" in capsys.readouterr().err
+
+
+def test_mlx_arrays_and_a_single_call(capsys: pytest.CaptureFixture[str]) -> None:
+    x = points(1000, 5)
+    km = Kmeans(5, 8, niter=3, verbose=True)
+    km.train(mx.array(x))
+    assert "Iteration 2" in capsys.readouterr().out
+    _, I = km.assign(mx.array(x))
+    assert isinstance(I, mx.array)
+    out = np.zeros((8, 5), dtype=np.float32)
+    assert metalfaiss.kmeans_clustering(5, 1000, 8, x, out) == pytest.approx(
+        faiss.kmeans_clustering(5, 1000, 8, faiss.swig_ptr(x), faiss.swig_ptr(out.copy())), rel=1e-3
+    )
+
+
+def test_errors() -> None:
+    x = points(20, 4)
+    with pytest.raises(AttributeError):
+        Kmeans(4, 3, nonsense=1)
+    with pytest.raises(RuntimeError, match="at least k = 30"):
+        Kmeans(4, 30).train(x)
+    with pytest.raises(RuntimeError, match="trained"):
+        Kmeans(4, 3).assign(x)
+    with pytest.raises(ValueError, match="shape"):
+        Kmeans(5, 3).train(x)
+    with pytest.raises(ValueError, match="weights"):
+        Kmeans(4, 3).train(x, weights=np.ones(3))
+    with pytest.raises(RuntimeError, match="index must have d"):
+        Clustering(4, 3).train(x, IndexFlatL2(5))
+    with pytest.raises(NotImplementedError, match="init_method"):
+        ClusteringParameters(init_method=1)
+    for bad in (np.nan, np.inf):
+        x[3, 2] = bad
+        with pytest.raises(RuntimeError, match="finite"):
+            Kmeans(4, 3).train(x)
