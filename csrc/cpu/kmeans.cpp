@@ -1,6 +1,6 @@
-// An assignment is a search of radius: each point's guess is measured, and whatever centroid could be nearer is measured,
-// too. Which could be is told by the sketches, p + 1 dimensions in place of d, in tiles of the matrix product that never
-// leave the registers (knn_panels.h).
+// An assignment is a search of radius: each point's guess is measured, and whatever centroid could be nearer is
+// measured, too. Which could be is told by the sketches, p + 1 dimensions in place of d, in tiles of the matrix product
+// that never leave the registers (knn_panels.h).
 #include "cpu/kmeans.h"
 
 #include "cpu/kmeans_rows.h"
@@ -84,8 +84,15 @@ void assign_points(const KmeansAssignArgs& a, const Centroids& c, int64_t first)
   for (int64_t column = 0; column < a.k; column += kTileCols) {
     for (int64_t begin = 0; begin < points.count; begin += kTileRows) {
       int64_t rows = at_most(kTileRows, points.count - begin);
-      Tile t{packed + begin * depth, c.values + column * depth, depth, c.start + column, 0,
-             points.threshold + begin, tile, nullptr, 0};
+      Tile t{packed + begin * depth,
+             c.values + column * depth,
+             depth,
+             c.start + column,
+             0,
+             points.threshold + begin,
+             tile,
+             nullptr,
+             0};
       if (multiply_tile_of<kTileRows>(rows, false)(t)) {
         measure_tile(points, c, begin, rows, column, tile);
       }
@@ -152,7 +159,8 @@ void kmeans_assign(const KmeansAssignArgs& a) {
 
 void kmeans_means(const KmeansMeansArgs& a) {
   auto* order = static_cast<int64_t*>(a.workspace);
-  int64_t* starts = order + a.n;  // k + 2: where each cluster's points begin in `order`, one ahead while they are placed
+  int64_t* starts =
+      order + a.n;  // k + 2: where each cluster's points begin in `order`, one ahead while they are placed
   __builtin_memset(starts, 0, (a.k + 2) * sizeof(int64_t));
   auto belongs = [&](int64_t i) { return a.ids[i] >= 0 && a.ids[i] < a.k; };
   for (int64_t i = 0; i < a.n; i++) {

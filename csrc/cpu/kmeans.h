@@ -21,9 +21,9 @@ struct KmeansSketchArgs {
 // differences say, whatever the guess. A good guess is fast: centroids whose sketch is farther than the guess is are
 // left out.
 struct KmeansAssignArgs {
-  const float *x, *centroids;              // n x d, k x d
+  const float *x, *centroids;               // n x d, k x d
   const float *x_sketch, *centroid_sketch;  // n x (p + 2), k x (p + 2)
-  const int64_t* guess;                    // n
+  const int64_t* guess;                     // n
   int64_t n, k, d, p;
   float* distances;  // n
   int64_t* ids;      // n

@@ -81,9 +81,7 @@ class KmeansMeans : public OnCpu {
 
   const char* name() const override { return "kmeans_means"; }
 
-  bool is_equivalent(const Primitive& other) const override {
-    return k_ == static_cast<const KmeansMeans&>(other).k_;
-  }
+  bool is_equivalent(const Primitive& other) const override { return k_ == static_cast<const KmeansMeans&>(other).k_; }
 
  private:
   int k_;
@@ -143,8 +141,7 @@ std::pair<mx::array, mx::array> kmeans_assign(const mx::array& x, const mx::arra
   }
   inputs.push_back(contiguous_as(guess, mx::int64, stream));
   auto primitive = std::make_shared<KmeansAssign>(stream);
-  auto out =
-      mx::array::make_arrays(primitive->output_shapes(inputs), {mx::float32, mx::int64}, primitive, inputs);
+  auto out = mx::array::make_arrays(primitive->output_shapes(inputs), {mx::float32, mx::int64}, primitive, inputs);
   return {out[0], out[1]};
 }
 
@@ -161,8 +158,7 @@ std::pair<mx::array, mx::array> kmeans_means(const mx::array& x, const mx::array
     inputs.push_back(contiguous_as(*weights, mx::float32, stream));
   }
   auto primitive = std::make_shared<KmeansMeans>(stream, k);
-  auto out =
-      mx::array::make_arrays(primitive->output_shapes(inputs), {mx::float32, mx::float32}, primitive, inputs);
+  auto out = mx::array::make_arrays(primitive->output_shapes(inputs), {mx::float32, mx::float32}, primitive, inputs);
   return {out[0], out[1]};
 }
 

@@ -19,7 +19,7 @@ _MASK = 2**64 - 1
 def twister(seed: int, n: int) -> NDArray[np.uint64]:
     """The first n outputs of the 32-bit Mersenne Twister (``std::mt19937``)."""
     state = np.random.RandomState(seed & 0xFFFFFFFF)
-    return np.asarray(state._bit_generator.random_raw(n), dtype=np.uint64)  # type: ignore[attr-defined]
+    return np.asarray(state._bit_generator.random_raw(n), dtype=np.uint64)
 
 
 def splitmix64(seed: int, n: int) -> NDArray[np.uint64]:
@@ -28,7 +28,7 @@ def splitmix64(seed: int, n: int) -> NDArray[np.uint64]:
         z = np.uint64(seed & _MASK) + np.uint64(0x9E3779B97F4A7C15) * np.arange(1, n + 1, dtype=np.uint64)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return z ^ (z >> np.uint64(31))
+        return np.asarray(z ^ (z >> np.uint64(31)), dtype=np.uint64)
 
 
 def permutation(n: int, count: int, seed: int) -> NDArray[np.int64]:
@@ -48,7 +48,7 @@ def permutation(n: int, count: int, seed: int) -> NDArray[np.int64]:
 
 def draws(n: int, count: int, seed: int) -> NDArray[np.int64]:
     """``count`` numbers below n from SplitMix64, the same one more than once perhaps."""
-    return (splitmix64(seed, count) % np.uint64(n)).astype(np.int64)
+    return np.asarray((splitmix64(seed, count) & np.uint64(2**63 - 1)) % np.uint64(n), dtype=np.int64)
 
 
 def randn(n: int, seed: int) -> NDArray[np.float32]:
@@ -74,4 +74,4 @@ def _normal_block(n: int, seed: int) -> NDArray[np.float32]:
         trials *= 2
     s = s[inside]
     scale = np.array([math.sqrt(-2.0 * math.log(v) / v) for v in s.tolist()])
-    return (u[inside] * scale[:, None]).reshape(-1)[:n].astype(np.float32)
+    return np.asarray((u[inside] * scale[:, None]).reshape(-1)[:n], dtype=np.float32)

@@ -424,6 +424,7 @@ class Kmeans:
         self.set_index()
 
     def set_index(self) -> None:
+        """Makes the index that will hold the centroids."""
         self.index: Index = IndexFlatIP(self.d) if self.cp.spherical else IndexFlatL2(self.d)
 
     def reset(self, k: int | None = None) -> None:
@@ -466,7 +467,7 @@ class Kmeans:
             clustering.centroids = Float32Vector(first.reshape(-1))
         if not isinstance(x, mx.array):
             x = np.asarray(x)
-        clustering.train(x, self.index, weights, stream=mx.gpu if stream is None and self.gpu else stream)
+        clustering.train(x, self.index, weights, stream=mx.Device(mx.gpu) if stream is None and self.gpu else stream)
         self.centroids = np.asarray(clustering.centroids).reshape(self.k, self.d)
         self.obj = np.array([s.obj for s in clustering.iteration_stats])
         self.iteration_stats = [vars(s) for s in clustering.iteration_stats]
