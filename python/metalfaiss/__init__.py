@@ -15,6 +15,7 @@ from metalfaiss.clustering import (
 )
 from metalfaiss.config import show_config
 from metalfaiss.distances import knn
+from metalfaiss.factory import index_binary_factory, index_factory, reverse_index_factory
 from metalfaiss.hamming import (
     binary_to_real,
     bitvecs2fvecs,
@@ -185,6 +186,8 @@ __all__ = [
     "copy_array_to_vector",
     "fvecs2bitvecs",
     "hammings",
+    "index_binary_factory",
+    "index_factory",
     "is_similarity_metric",
     "kmeans_clustering",
     "knn",
@@ -193,6 +196,7 @@ __all__ = [
     "pack_bitstrings",
     "pairwise_distances",
     "real_to_binary",
+    "reverse_index_factory",
     "select_k",
     "set_num_threads",
     "set_simd_level",
