@@ -172,7 +172,8 @@ def _code(group: str, text: str, description: str) -> Part:
 
 def _without_parentheses(description: str) -> tuple[str, list[Node]]:
     """The description with ``(Index0)``, ``(Index1)``, ... in place of what stands in parentheses."""
-    text, inner, begin, depth = "", [], 0, 0
+    inner: list[Node] = []
+    text, begin, depth = "", 0, 0
     for i, c in enumerate(description):
         depth += (c == "(") - (c == ")")
         if depth < 0:
