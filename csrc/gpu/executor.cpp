@@ -45,10 +45,4 @@ std::string specialised_source(const Launch& launch) {
   return source;
 }
 
-#if !defined(__APPLE__)
-Executor* device_executor() {
-  return nullptr;
-}
-#endif
-
 }  // namespace metalfaiss::gpu

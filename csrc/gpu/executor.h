@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "gpu/launch.h"
+#include "mlx/allocator.h"
 #include "mlx/array.h"
 #include "mlx/stream.h"
 
@@ -21,6 +22,11 @@ class Executor {
   virtual void run(const Plan& plan, const std::vector<mx::array>& inputs, const std::vector<mx::array>& outputs,
                    mx::Stream stream) = 0;
 
+  // Memory for an output of an operation on the stream.
+  virtual mx::allocator::Data allocate(int64_t bytes, mx::Stream stream) {
+    return mx::allocator::malloc(static_cast<size_t>(bytes));
+  }
+
   // How its kernels are compiled, for show_config().
   virtual std::string description() const = 0;
 };
@@ -31,8 +37,11 @@ Executor* executor(mx::Stream stream);
 // Runs every operation, whatever its stream, through `simulator`: for tests. nullptr ends it.
 void simulate(Executor* simulator);
 
-// The executor of this build's GPU, or nullptr where it has none (metal.cpp).
+// The executor of this machine's GPU, or nullptr where there is none (metal.cpp, cuda.cpp).
 Executor* device_executor();
+
+// Why there is none, as a sentence.
+std::string why_no_executor();
 
 // A temporary of the plan.
 mx::array temporary(int64_t bytes);

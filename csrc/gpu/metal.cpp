@@ -159,6 +159,10 @@ Executor* device_executor() {
   return metal::is_available() ? &metal : nullptr;
 }
 
+std::string why_no_executor() {
+  return metal::is_available() ? "" : "MLX finds no Metal device.";
+}
+
 }  // namespace metalfaiss::gpu
 
 #endif

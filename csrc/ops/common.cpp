@@ -21,8 +21,10 @@ void append(std::string& out, const mx::Shape& shape) {
 
 mx::Stream kernel_stream(const char* op, mx::StreamOrDevice s) {
   mx::Stream stream = mx::to_stream(s);
-  require(stream.device == mx::Device::cpu || runs_gpu_kernels(stream), op,
-          "A GPU stream needs a build for that GPU: pass stream=mx.cpu. Received a GPU stream.");
+  if (stream.device != mx::Device::cpu && !runs_gpu_kernels(stream)) {
+    require(false, op, "A GPU stream needs a GPU that this build can drive: pass stream=mx.cpu. Received a GPU stream. ",
+            gpu::why_no_executor());
+  }
   return stream;
 }
 
@@ -133,6 +135,10 @@ std::vector<mx::array> map_to_front(const std::vector<mx::array>& inputs, const 
     out.push_back(x);
   }
   return out;
+}
+
+void allocate(mx::array& out, mx::Stream s) {
+  out.set_data(gpu::executor(s)->allocate(static_cast<int64_t>(out.nbytes()), s));
 }
 
 void allocate(mx::array& out) {

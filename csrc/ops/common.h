@@ -99,6 +99,9 @@ std::vector<mx::array> map_to_front(const std::vector<mx::array>& inputs, const 
 // Allocates an output. Scheduling runs later: what must outlive this call is captured by the task.
 void allocate(mx::array& out);
 
+// Allocates an output of an operation that GPU kernels run.
+void allocate(mx::array& out, mx::Stream s);
+
 // Runs f on the CPU stream, after what was scheduled there before.
 template <typename F>
 void schedule(mx::Stream s, F f);

@@ -78,7 +78,7 @@ class Gemm : public mx::Primitive {
 
   void eval_gpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     mx::array& out = outputs[0];
-    allocate(out);
+    allocate(out, stream());
     if (out.size() == 0) {
       return;
     }

@@ -89,8 +89,8 @@ class Knn : public mx::Primitive {
 
   void eval_gpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     const mx::array &q = inputs[0], &b = inputs[1];
-    allocate(outputs[0]);
-    allocate(outputs[1]);
+    allocate(outputs[0], stream());
+    allocate(outputs[1], stream());
     const mx::Shape& out = outputs[0].shape();
     if (outputs[0].size() == 0) {
       return;

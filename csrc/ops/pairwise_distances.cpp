@@ -36,7 +36,7 @@ class PairwiseDistances : public mx::Primitive {
   void eval_gpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     const mx::array &q = inputs[0], &b = inputs[1];
     mx::array& out = outputs[0];
-    allocate(out);
+    allocate(out, stream());
     if (out.size() == 0) {
       return;
     }

@@ -54,8 +54,8 @@ class Qr : public mx::Primitive {
 
   void eval_gpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     const mx::array& a = inputs[0];
-    allocate(outputs[0]);
-    allocate(outputs[1]);
+    allocate(outputs[0], stream());
+    allocate(outputs[1], stream());
     if (a.size() == 0) {
       return;
     }

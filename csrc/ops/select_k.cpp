@@ -42,8 +42,8 @@ class SelectK : public mx::Primitive {
 
   void eval_gpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     const mx::array& x = inputs[0];
-    allocate(outputs[0]);
-    allocate(outputs[1]);
+    allocate(outputs[0], stream());
+    allocate(outputs[1], stream());
     if (outputs[0].size() == 0) {
       return;
     }

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from flatten import METAL, flatten
 from signatures import Kernel, Parameter, kernels, without_comments
 
-__all__ = ["header", "translate"]
+__all__ = ["header", "translate", "translate_body"]
 
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*(?:pragma[ \t]+once|include[ \t]+["<][^\n]*)\n', re.MULTILINE)
 _USING = re.compile(r"^[ \t]*using\s+namespace\s+metal\s*;", re.MULTILINE)
@@ -51,6 +52,16 @@ def header() -> str:
 
 def translate(source: str, threads: int = 1024, only: str | None = None) -> str:
     """The CUDA C++ of a Metal source: of all its kernels, or of one. `threads` bounds those of a block."""
+    return f"{header()}\n{translate_body(source, str(threads), lambda name, text: text if only in (None, name) else '')}"
+
+
+def translate_body(source: str, threads: str, wrap: Callable[[str, str], str]) -> str:
+    """The same without the header, where constants of a launch go between the two.
+
+    Args:
+        threads: that bound a block: a number, or the name of a constant.
+        wrap: of the name and the text of each kernel, what is to stand there.
+    """
     text = _USING.sub("", _INCLUDE.sub("", without_comments(source)))
     declared = {kernel.name: kernel for kernel in kernels(text)}
     out, end = "", 0
@@ -58,13 +69,12 @@ def translate(source: str, threads: int = 1024, only: str | None = None) -> str:
         brace = text.index("{", match.end())
         out += _functions(text[end : match.start()])
         end = _matching_brace(text, brace) + 1
-        if only in (None, match["name"]):
-            out += _kernel_head(declared[match["name"]], threads) + _words(text[brace + 1 : end])
+        out += wrap(match["name"], _kernel_head(declared[match["name"]], threads) + _words(text[brace + 1 : end]))
     out += _functions(text[end:])
-    return f"{header()}\nnamespace metal {{\n{out}\n}}  // namespace metal\n"
+    return f"namespace metal {{\n{out}\n}}  // namespace metal\n"
 
 
-def _kernel_head(kernel: Kernel, threads: int) -> str:
+def _kernel_head(kernel: Kernel, threads: str) -> str:
     parameters, lines = [], []
     for p in kernel.parameters:
         if p.is_constant:

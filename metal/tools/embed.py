@@ -7,11 +7,14 @@ from pathlib import Path
 
 from flatten import METAL, families, flatten
 
+__all__ = ["literals"]
+
 # Compilers limit a string literal to 64 KB: longer sources are several literals side by side.
 _LITERAL = 8192
 
 
-def _literals(text: str) -> str:
+def literals(text: str) -> str:
+    """A text as C++ literals side by side."""
     lines, parts = text.splitlines(keepends=True), [""]
     for line in lines:
         if len(parts[-1]) + len(line) > _LITERAL:
@@ -21,7 +24,7 @@ def _literals(text: str) -> str:
 
 
 def main(out: Path) -> None:
-    entries = "".join(f'{{"{name}",\n{_literals(flatten(METAL / f"{name}.metal"))}}},\n' for name in families())
+    entries = "".join(f'{{"{name}",\n{literals(flatten(METAL / f"{name}.metal"))}}},\n' for name in families())
     out.write_text(
         f"""// Made by metal/tools/embed.py.
 #include <stdexcept>

@@ -47,7 +47,8 @@ def config() -> dict[str, dict[str, Any]]:
         },
         "kernels": {
             "cpu": f"ahead of time by {_core.compiler()}, for {', '.join(built)}; the level is chosen at run time",
-            "gpu": _core.gpu_kernels() or "none: operations run on CPU streams (stream=mx.cpu)",
+            "gpu": _core.gpu_kernels()
+            or f"none: operations run on CPU streams (stream=mx.cpu). {_core.why_no_gpu_kernels()}",
         },
     }
 
