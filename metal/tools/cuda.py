@@ -52,7 +52,9 @@ def header() -> str:
 
 def translate(source: str, threads: int = 1024, only: str | None = None) -> str:
     """The CUDA C++ of a Metal source: of all its kernels, or of one. `threads` bounds those of a block."""
-    return f"{header()}\n{translate_body(source, str(threads), lambda name, text: text if only in (None, name) else '')}"
+    return (
+        f"{header()}\n{translate_body(source, str(threads), lambda name, text: text if only in (None, name) else '')}"
+    )
 
 
 def translate_body(source: str, threads: str, wrap: Callable[[str, str], str]) -> str:

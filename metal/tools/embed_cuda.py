@@ -26,9 +26,7 @@ def order(kernel: Kernel) -> list[int]:
 def _family(name: str) -> tuple[str, str]:
     source = flatten(METAL / f"{name}.metal")
     found = kernels(source)
-    orders = "".join(
-        f"constexpr int k_{k.name}[] = {{{', '.join(map(str, order(k)))}}};\n" for k in found
-    )
+    orders = "".join(f"constexpr int k_{k.name}[] = {{{', '.join(map(str, order(k)))}}};\n" for k in found)
     table = ", ".join(f'{{"{k.name}", k_{k.name}}}' for k in found)
     return (
         f"{orders}constexpr CudaKernel k_{name}_kernels[] = {{{table}}};\n",

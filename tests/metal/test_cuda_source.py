@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cuda import translate
-from flatten import flatten
+from cuda import header, translate
+from embed_cuda import body
+from flatten import METAL, flatten
 from signatures import kernels
 from specialise import Specialisation, read
 
@@ -87,8 +88,23 @@ def test_family_compiles(family: str, dtype: str) -> None:
 
 @pytest.mark.parametrize("specialisation", SPECIALISATIONS.values(), ids=lambda s: s.name)
 def test_specialisation_compiles(specialisation: Specialisation) -> None:
-    cubin = nvrtc.compile_cuda(translate(specialisation.source(), only=specialisation.kernel), options=FAST)
+    cubin = nvrtc.compile_cuda(embedded_source(specialisation), options=FAST)
     assert specialisation.name.encode() in cubin
+
+
+def embedded_source(specialisation: Specialisation, threads: int = 32) -> str:
+    """As cuda_source() of csrc/gpu/cuda/kernels.cpp."""
+    family = body(flatten(METAL / f"{specialisation.family}.metal"))
+    constants = (("MSL_THREADS", threads), *specialisation.constants, (specialisation.kernel, specialisation.name))
+    defines = "".join(f"#define {name} {value}\n" for name, value in constants)
+    return f"{header()}#define MSL_ONLY_{specialisation.kernel}\n{defines}{family}"
+
+
+def test_embedded_source_holds_one_kernel() -> None:
+    one = SPECIALISATIONS[next(key for key in SPECIALISATIONS if key[0] == "knn_finish")]
+    cubin = nvrtc.compile_cuda(embedded_source(one), options=FAST)
+    assert one.name.encode() in cubin
+    assert b"knn_select" not in cubin
 
 
 @pytest.mark.parametrize("file", RIGHT, ids=lambda file: file.stem)
