@@ -242,7 +242,11 @@ def measure(contender: Any, work: Work, times: int, most_seconds: float = 1.0) -
 
 def run_contender(name: str, only: str, deadline: float) -> None:
     """Prints a line of JSON a case."""
-    contender = CONTENDERS[name]()
+    base, _, limits = name.partition("@")
+    contender = CONTENDERS[base]()
+    if limits:
+        core = importlib.import_module("metalfaiss")._core
+        core.set_knn_limits(**{k: int(v) for k, v in (pair.split("=") for pair in limits.split(";"))})
     print(json.dumps({"contender": name, "version": contender.version}), flush=True)
     for case in CASES:
         if only not in case.name or time.time() > deadline:
@@ -261,7 +265,8 @@ def run_contender(name: str, only: str, deadline: float) -> None:
 
 def table(found: dict[str, dict[str, dict[str, Any]]], only: str) -> str:
     names = list(found)
-    lines = [f"{'work':50}{'floor':>8}{'target':>8}" + "".join(f"{n:>12}{'latency':>9}" for n in names)]
+    titles = "".join(f"{n[-12:]:>13}{'latency':>9}" for n in names)
+    lines = [f"{'work':50}{'floor':>8}{'target':>8}{titles}"]
     for case in CASES:
         if only not in case.name:
             continue
@@ -269,14 +274,18 @@ def table(found: dict[str, dict[str, dict[str, Any]]], only: str) -> str:
         line = f"{case.name:50}{floor:8.2f}{case.target:8.3g}"
         for name in names:
             r = found[name].get(case.name, {})
-            line += f"{r['ms']:12.3f}{r['latency']:9.3f}" if "ms" in r else f"{'error' if r else '-':>12}{'':9}"
+            line += f"{r['ms']:13.3f}{r['latency']:9.3f}" if "ms" in r else f"{'error' if r else '-':>13}{'':9}"
         lines.append(line)
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--contenders", default="metalfaiss,mlx,torch")
+    parser.add_argument(
+        "--contenders",
+        default="metalfaiss,mlx,torch",
+        help="metalfaiss@scratch=67108864;threadgroups=1056 runs with such limits of knn",
+    )
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--limit", type=float, default=600, help="seconds for all contenders together")
     parser.add_argument("--json", type=Path, help="where the figures go")

@@ -27,6 +27,9 @@ class Executor {
     return mx::allocator::malloc(static_cast<size_t>(bytes));
   }
 
+  // Bytes of temporaries that an operation which divides its work should use at most.
+  virtual int64_t scratch_bytes() const { return 64 << 20; }
+
   // How its kernels are compiled, for show_config().
   virtual std::string description() const = 0;
 };

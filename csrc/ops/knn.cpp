@@ -4,6 +4,7 @@
 
 #include "cpu/knn.h"
 #include "cpu/parallel.h"
+#include "gpu/executor.h"
 #include "ops/gpu_operands.h"
 
 namespace metalfaiss::ops {
@@ -13,6 +14,15 @@ namespace {
 constexpr const char* kName = "knn";
 
 gpu::KnnLimits g_limits;
+
+// Those of the tests, or those that suit the device.
+gpu::KnnLimits limits(mx::Stream s) {
+  gpu::KnnLimits out = g_limits;
+  if (out.scratch == gpu::KnnLimits{}.scratch) {
+    out.scratch = gpu::executor(s)->scratch_bytes();
+  }
+  return out;
+}
 
 // Searches share a database where its batch dimensions are all 1: their queries are then one matrix.
 bool is_one_matrix(const mx::array& a) {
@@ -96,7 +106,7 @@ class Knn : public mx::Primitive {
       return;
     }
     gpu::Knn g{metal_type(b), out[out.size() - 2], b.shape(-2), b.shape(-1),           k_,
-               b.strides(-2), b.strides(-1),       {},          metric_ == Metric::l2, g_limits};
+               b.strides(-2), b.strides(-1),       {},          metric_ == Metric::l2, limits(stream())};
     if (is_one_matrix(b)) {
       g.nq *= batch_size(out);
     } else {
