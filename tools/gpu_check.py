@@ -60,7 +60,7 @@ def commands(part: str, seconds: float, args: argparse.Namespace) -> list[list[s
         options = ["--json", str(args.out / "bench_gpu.json"), "--limit", str(seconds - 10), *args.bench]
         return [[sys.executable, "benchmarks/bench_gpu.py", *options]]
     if part == "tests":
-        pytest = [sys.executable, "-m", "pytest", "--device", "gpu", "-q", "--tb=short", "-p", "no:cacheprovider"]
+        pytest = [sys.executable, "-m", "pytest", "--device", "gpu", "-q", "--tb=short", "-p", "no:benchmark"]
         return [[*pytest, "--ignore=tests/metal", "-n", str(args.workers), *args.pytest, "tests"]]
     tool = sanitizer()
     if tool is None:
