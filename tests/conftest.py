@@ -1,5 +1,6 @@
 """Fixtures that every test file shares."""
 
+import os
 from collections.abc import Iterator
 
 import mlx.core as mx
@@ -21,6 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    os.environ.setdefault("MLX_ENABLE_TF32", "0")  # MLX's own operations are the oracle of many tests
     mx.set_default_device(mx.gpu if config.getoption("--device") == "gpu" else mx.cpu)
 
 

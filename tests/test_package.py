@@ -248,6 +248,29 @@ def test_mlx_without_a_backend(tmp_path: Path) -> None:
 
 
 @on_linux
+def test_mlx_for_cuda_without_a_gpu(tmp_path: Path) -> None:
+    (tmp_path / "mlx").mkdir()
+    (tmp_path / "mlx" / "__init__.py").touch()
+    missing = "libcuda.so.1: cannot open shared object file: No such file or directory"
+    (tmp_path / "mlx" / "core.py").write_text(f"raise ImportError({missing!r})")
+    installed = f"""
+from importlib import metadata
+def version(name):
+    if name not in ("mlx", "mlx-cuda-13"):
+        raise metadata.PackageNotFoundError(name)
+    return {_loader.MLX_VERSION!r}
+metadata.version = version
+"""
+    said = told(installed, tmp_path)
+    assert said.startswith(
+        "[metalfaiss] An NVIDIA GPU, its driver and the nvidia packages of mlx-cuda-13 must be there: "
+    )
+    assert f"It said: {missing}. " in said
+    assert f'pip install "mlx[cuda13]=={_loader.MLX_VERSION}". Without one, run: pip uninstall -y mlx-cuda-13, ' in said
+    assert said.endswith(f'pip install "mlx[cpu]=={_loader.MLX_VERSION}"')
+
+
+@on_linux
 def test_two_backends(tmp_path: Path) -> None:
     install(tmp_path, mlx_cpu="0.32.4", mlx_cuda_13="0.32.4")
     several = (

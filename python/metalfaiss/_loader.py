@@ -56,6 +56,20 @@ def _several(backends: dict[str, str]) -> str:
     )
 
 
+def _no_gpu(e: ImportError) -> str:
+    """MLX's CUDA variant cannot be imported where CUDA is missing, not even for its CPU device."""
+    backends = mlx_backends()
+    if len(backends) > 1:
+        return f"[metalfaiss] {_several(backends)} Then install one again."
+    name = next(iter(backends))
+    return (
+        f"[metalfaiss] An NVIDIA GPU, its driver and the nvidia packages of {name} must be there: MLX is installed in "
+        f"its CUDA variant, which cannot be imported without them. It said: {e}. On a machine with a GPU, update the "
+        f'driver, or run: pip install "mlx[{_BACKENDS[name]}]=={MLX_VERSION}". Without one, run: pip uninstall -y {name}, then '
+        f"{_install('[cpu]')}"
+    )
+
+
 def _mismatch(found: str) -> ImportError:
     return ImportError(
         f"[metalfaiss] MLX {MLX_VERSION} must be installed: MetalFaiss {VERSION} was built with it, and with nanobind "
@@ -68,6 +82,8 @@ def _check_mlx() -> None:
         import mlx.core as mx
     except ImportError as e:
         installed = _version("mlx")
+        if installed == MLX_VERSION and any("cuda" in name for name in mlx_backends()):
+            raise ImportError(_no_gpu(e)) from e
         raise _mismatch(
             "no MLX" if installed is None else f"MLX {installed}, without a backend that it can load ({e})"
         ) from e

@@ -38,15 +38,15 @@ def knn(
 
     Args:
         xq: Queries, shape (nq, d), the same on every rank; used as float32.
-        xb: This rank's vectors, shape (nb, d), where nb may differ between ranks and be 0; float32, float16 or bfloat16,
-            the same on every rank.
+        xb: This rank's vectors, shape (nb, d), where nb may differ between ranks and be 0; float32, float16 or
+            bfloat16, the same on every rank.
         k: Results per query, at least 1, the same on every rank.
         metric: ``METRIC_L2`` or ``METRIC_INNER_PRODUCT``, the same on every rank.
         group: The ranks; all of them by default (``mx.distributed.init()``).
         stream: Where to run.
 
     Returns:
-        tuple(array, array): distances, float32, and ids, int64, both (nq, k); lazy. All ranks must evaluate them: a rank
+        tuple(array, array): distances, float32, and ids, int64, both (nq, k); lazy. All ranks must evaluate them: one
         that does not lets the others wait.
 
     Raises:
@@ -56,9 +56,8 @@ def knn(
     op = "distributed.knn"
     queries, vectors, k = to_mlx(op, "xq", xq), to_mlx(op, "xb", xb), require_int(op, "k", k)
     if queries.ndim != 2 or vectors.ndim != 2:
-        raise ValueError(
-            f"[{op}] xq and xb must have 2 dimensions. Received shapes {tuple(queries.shape)} and {tuple(vectors.shape)}."
-        )
+        shapes = f"{tuple(queries.shape)} and {tuple(vectors.shape)}"
+        raise ValueError(f"[{op}] xq and xb must have 2 dimensions. Received shapes {shapes}.")
     group = mx.distributed.init() if group is None else group
     found = knn_of_one_rank(queries, vectors, k, metric, stream=stream)
     if group.size() == 1 or queries.shape[0] == 0:

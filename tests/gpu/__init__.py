@@ -1,0 +1,1 @@
+"""The CUDA executor: what can be proven without a GPU, and `smoke`, which needs one."""
