@@ -195,7 +195,8 @@ void bind_gpu(nb::module_& m) {
         return executor ? std::optional(executor->description()) : std::nullopt;
       },
       "How the kernels of this machine's GPU are compiled; None where operations run on CPU streams only.");
-  m.def("why_no_gpu_kernels", &gpu::why_no_executor, "Why gpu_kernels() is None, as a sentence; empty where it is not.");
+  m.def("why_no_gpu_kernels", &gpu::why_no_executor,
+        "Why gpu_kernels() is None, as a sentence; empty where it is not.");
   m.def("simulate", &simulate, "function"_a.none(),
         "For tests: hands the steps of every operation to the function, as a list of dicts, in place of running "
         "them. It must keep its errors. None ends it. Evaluate what was built before calling it.");

@@ -22,7 +22,8 @@ void append(std::string& out, const mx::Shape& shape) {
 mx::Stream kernel_stream(const char* op, mx::StreamOrDevice s) {
   mx::Stream stream = mx::to_stream(s);
   if (stream.device != mx::Device::cpu && !runs_gpu_kernels(stream)) {
-    require(false, op, "A GPU stream needs a GPU that this build can drive: pass stream=mx.cpu. Received a GPU stream. ",
+    require(false, op,
+            "A GPU stream needs a GPU that this build can drive: pass stream=mx.cpu. Received a GPU stream. ",
             gpu::why_no_executor());
   }
   return stream;

@@ -65,7 +65,7 @@ def _no_gpu(e: ImportError) -> str:
     return (
         f"[metalfaiss] An NVIDIA GPU, its driver and the nvidia packages of {name} must be there: MLX is installed in "
         f"its CUDA variant, which cannot be imported without them. It said: {e}. On a machine with a GPU, update the "
-        f'driver, or run: pip install "mlx[{_BACKENDS[name]}]=={MLX_VERSION}". Without one, run: pip uninstall -y {name}, then '
+        f"driver, or run: {_install(f'[{_BACKENDS[name]}]')}. Without one, run: pip uninstall -y {name}, then "
         f"{_install('[cpu]')}"
     )
 

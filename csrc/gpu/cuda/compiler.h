@@ -8,8 +8,8 @@ namespace metalfaiss::gpu {
 // "13.0"
 std::string nvrtc_version();
 
-// As --gpu-architecture names it: sm_90 where NVRTC knows the GPU, otherwise the newest compute_* below it, whose PTX the
-// driver compiles.
+// As --gpu-architecture names it: sm_90 where NVRTC knows the GPU, otherwise the newest compute_* below it, whose PTX
+// the driver compiles.
 std::string architecture(int major, int minor);
 
 // A cubin, or PTX for compute_*. Throws std::runtime_error with the compiler's log.

@@ -1,5 +1,5 @@
-// What is used of cuBLASLt, as CUDA's documentation declares it: its headers come with a package of 440 MB. libmlx brings
-// the library itself.
+// What is used of cuBLASLt, as CUDA's documentation declares it: its headers come with a package of 440 MB. libmlx
+// brings the library itself.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -42,10 +42,8 @@ enum {
 // Results are cublasStatus_t, an int; 0 is success.
 int cublasLtCreate(cublasLtHandle_t* handle);
 int cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* desc, int compute_type, int scale_type);
-int cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t desc);
 int cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc, int attribute, const void* value, size_t size);
 int cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* layout, int type, uint64_t rows, uint64_t columns, int64_t ld);
-int cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout);
 int cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t* preference);
 int cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference);
 int cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference, int attribute, const void* value,

@@ -93,7 +93,8 @@ std::string cuda_source(const Launch& launch, const CudaFamily& family) {
 Kernel kernel(const Launch& launch, mx::cu::Device& device) {
   static std::mutex mutex;
   static auto* kernels = new std::unordered_map<std::string, Kernel>;
-  std::string key = std::to_string(device.cuda_device()) + " " + std::to_string(threads_of(launch)) + " " + launch.name();
+  std::string key =
+      std::to_string(device.cuda_device()) + " " + std::to_string(threads_of(launch)) + " " + launch.name();
   {
     std::lock_guard lock(mutex);
     if (auto found = kernels->find(key); found != kernels->end()) {

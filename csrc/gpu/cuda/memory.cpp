@@ -122,9 +122,8 @@ CudaBuffer* allocate(mx::cu::Device& device, size_t size, bool for_host) {
 
 mx::allocator::Data device_memory(mx::cu::Device& device, int64_t bytes, bool for_host) {
   CudaBuffer* buffer = bytes > 0 ? allocate(device, rounded(bytes), for_host) : new CudaBuffer{nullptr, 0, kManaged};
-  return mx::allocator::Data(mx::allocator::Buffer(buffer), [](mx::allocator::Buffer b) {
-    released().add(static_cast<CudaBuffer*>(b.ptr()));
-  });
+  return mx::allocator::Data(mx::allocator::Buffer(buffer),
+                             [](mx::allocator::Buffer b) { released().add(static_cast<CudaBuffer*>(b.ptr())); });
 }
 
 mx::array device_temporary(mx::cu::Device& device, int64_t bytes) {

@@ -56,7 +56,8 @@ class Multiplication {
                       static_cast<uint64_t>(m), a_stride);
     METALFAISS_CUBLAS(cublasLtMatrixLayoutCreate, &out_, CUDA_R_32F, static_cast<uint64_t>(n), static_cast<uint64_t>(m),
                       n);
-    choose(static_cast<uint32_t>(b_alignment), static_cast<uint32_t>(a_alignment), static_cast<uint32_t>(out_alignment));
+    choose(static_cast<uint32_t>(b_alignment), static_cast<uint32_t>(a_alignment),
+           static_cast<uint32_t>(out_alignment));
   }
 
   size_t workspace() const { return chosen_.workspaceSize; }
