@@ -5,6 +5,15 @@
 
 from metalfaiss import _loader as _loader  # first: checks MLX before anything loads the extension
 from metalfaiss._core import num_threads, set_num_threads, set_simd_level, simd_level
+from metalfaiss.autotune import (
+    AutoTuneCriterion,
+    IntersectionCriterion,
+    OneRecallAtRCriterion,
+    OperatingPoint,
+    OperatingPoints,
+    ParameterRange,
+    ParameterSpace,
+)
 from metalfaiss.clustering import (
     Clustering,
     ClusteringInitMethod_RANDOM,
@@ -109,6 +118,7 @@ __all__ = [
     "METRIC_L1",
     "METRIC_L2",
     "ArrayInvertedLists",
+    "AutoTuneCriterion",
     "CenteringTransform",
     "Clustering",
     "ClusteringInitMethod_RANDOM",
@@ -156,6 +166,7 @@ __all__ = [
     "Int16Vector",
     "Int32Vector",
     "Int64Vector",
+    "IntersectionCriterion",
     "InvertedLists",
     "Kmeans",
     "LinearTransform",
@@ -168,7 +179,12 @@ __all__ = [
     "METRIC_NaNEuclidean",
     "NormalizationTransform",
     "OPQMatrix",
+    "OneRecallAtRCriterion",
+    "OperatingPoint",
+    "OperatingPoints",
     "PCAMatrix",
+    "ParameterRange",
+    "ParameterSpace",
     "PyCallbackIDSelector",
     "RandomRotationMatrix",
     "RemapDimensionsTransform",

@@ -1,0 +1,1 @@
+"""Helpers around indexes, as in FAISS's ``contrib``."""
