@@ -9,9 +9,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from metalfaiss import IDSelectorBatch, IDSelectorNot, IDSelectorRange, SearchParameters
+from metalfaiss import IDSelectorBatch, IDSelectorNot, IDSelectorRange, SearchParameters, SearchParametersIVF
 from metalfaiss.indexes.binary import IndexBinaryFlat
 from metalfaiss.indexes.binary_id_map import IndexBinaryIDMap, IndexBinaryIDMap2
+from metalfaiss.indexes.binary_ivf import IndexBinaryIVF
 from metalfaiss.vectors import copy_array_to_vector, vector_to_array
 
 D = 72
@@ -261,3 +262,145 @@ def test_id_map_reconstructs(xq, xb):
     index.construct_rev_map()
     with pytest.raises(RuntimeError, match=r"reconstruct"):
         filled(xb, IndexBinaryIDMap).reconstruct(0)
+
+
+# ------------------------------------------------------------------------------------------------- IVF
+
+
+@pytest.fixture
+def ivf(xb):
+    index = IndexBinaryIVF(IndexBinaryFlat(D), D, 12)
+    index.train(xb)
+    index.add(xb)
+    return index
+
+
+def listed(ivf, xq, nprobe):
+    """Which stored codes a search reads, (nq, ntotal)."""
+    lists = np.empty(ivf.ntotal, np.int64)
+    for i in range(ivf.nlist):
+        lists[ivf.invlists.get_ids(i)] = i
+    probes = ivf.quantizer.search(xq, nprobe)[1]
+    return (lists[None, :, None] == probes[:, None, :]).any(-1)
+
+
+@pytest.mark.parametrize("nprobe", [1, 4, 50])
+def test_ivf_search(xq, xb, ivf, nprobe):
+    ivf.nprobe = nprobe
+    read = listed(ivf, xq, min(nprobe, 12))
+    found = ivf.search(xq, 9)
+    for i in range(len(xq)):
+        same([part[i : i + 1] for part in found], expected(xq[i : i + 1], xb, 9, read[i]))
+    same(ivf.search(xq, 9, params=SearchParametersIVF(nprobe=12)), expected(xq, xb, 9))
+    same(ivf.search(mx.array(xq), 9), found)
+    same(mx.compile(lambda x: ivf.search(x, 9))(mx.array(xq)), found)
+    probes = ivf.quantizer.search(xq, min(nprobe, 12))[1]
+    same(ivf.search_preassigned(xq, 9, probes), found)
+    lims, D_, I = ivf.range_search(xq, 19)
+    same(ivf.range_search_preassigned(xq, 19, probes), (lims, D_, I))
+    distances = np.unpackbits(xq[:, None] ^ xb[None], axis=-1).sum(-1)
+    inside = (distances < 19) & read
+    same((I, D_), (np.nonzero(inside)[1], distances[inside]))
+
+
+def test_ivf_as_faiss(xq, xb, ivf):
+    quantizer = faiss.IndexBinaryFlat(D)
+    quantizer.add(ivf.quantizer.reconstruct_n())
+    reference = faiss.IndexBinaryIVF(quantizer, D, 12)
+    assert reference.is_trained
+    reference.add(xb)
+    same([ivf.invlists.sizes()], [[reference.get_list_size(i) for i in range(12)]])
+    for nprobe in (1, 5):
+        ivf.nprobe = reference.nprobe = nprobe
+        same([ivf.search(xq, 8)[0]], [reference.search(xq, 8)[0]])
+    for codes_ in (ivf.max_codes, 60):
+        ivf.max_codes = reference.max_codes = codes_
+        same([ivf.search(xq, 8)[0]], [reference.search(xq, 8)[0]])
+
+
+def test_ivf_training_is_as_good_as_faiss(xb):
+    ours = IndexBinaryIVF(IndexBinaryFlat(D), D, 16)
+    theirs = faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(D), D, 16)
+    for index in (ours, theirs):
+        index.train(xb)
+    assert ours.is_trained
+    centroids = faiss.vector_to_array(faiss.downcast_IndexBinary(theirs.quantizer).xb).reshape(16, -1)
+    wanted = np.unpackbits(xb[:, None] ^ centroids[None], axis=-1).sum(-1).min(1).mean()
+    assert ours.quantizer.search(xb, 1)[0].mean() <= 1.03 * wanted
+
+
+def test_ivf_filters(xq, xb, ivf):
+    ivf.nprobe = 12
+    for sel in (IDSelectorRange(20, 400), IDSelectorBatch([3, 600, 601]), lambda i: i % 7 == 0, np.arange(700) < 9):
+        params = SearchParametersIVF(sel=sel, nprobe=12)
+        keep = np.array([params.sel.is_member(i) for i in range(700)])
+        same(ivf.search(xq, 9, params=params), expected(xq, xb, 9, keep))
+        assert keep[ivf.range_search(xq, 22, params=params)[2]].all()
+
+
+def test_ivf_ids_and_changes(xq, xb, ivf):
+    ids = 5 * np.arange(700)[::-1]
+    index = IndexBinaryIVF(ivf.quantizer, D, 12)
+    assert index.is_trained
+    index.add_with_ids(xb, ids)
+    index.nprobe = 12
+    same(index.search(xq, 6), expected(xq, xb, 6, ids=ids))
+    assert index.remove_ids(ids[:100]) == 100
+    same(index.search(xq, 6), expected(xq, xb[100:], 6, ids=ids[100:]))
+    ivf.remove_ids(IDSelectorRange(100, 700))
+    index.merge_from(ivf, add_id=10**6)
+    assert (ivf.ntotal, index.ntotal) == (0, 700)
+    same(index.search(xq, 6), expected(xq, np.roll(xb, -100, 0), 6, ids=np.r_[ids[100:], 10**6 + np.arange(100)]))
+    index.set_direct_map_type(2)
+    same([index.reconstruct(0)], [xb[-1]])
+    with pytest.raises(RuntimeError, match=r"set_direct_map_type"):
+        index.make_direct_map()
+    index.remove_ids(np.array([0]))
+    with pytest.raises(ValueError, match=r"key must hold ids of stored codes. Received 0"):
+        index.reconstruct(0)
+    index.reset()
+    assert index.ntotal == 0
+    same(index.search(xq, 2), expected(xq, xb[:0], 2))
+
+
+def test_ivf_reconstructs_and_copies(xq, xb, ivf):
+    with pytest.raises(RuntimeError, match=r"call make_direct_map"):
+        ivf.reconstruct(3)
+    same([ivf.reconstruct_n(5, 20)], [xb[5:25]])
+    ivf.make_direct_map()
+    same([ivf.reconstruct(3), ivf.reconstruct_batch([7, 2])], [xb[3], xb[[7, 2]]])
+    ivf.add(xb[:3])
+    same([ivf.reconstruct(701)], [xb[1]])
+    with pytest.raises(RuntimeError, match=r"direct map must be none"):
+        ivf.remove_ids(np.array([1]))
+    for copied in (copy.deepcopy(ivf), pickle.loads(pickle.dumps(ivf))):
+        same(copied.search(xq, 4), ivf.search(xq, 4))
+        same([copied.reconstruct(701)], [xb[1]])
+    assert repr(ivf) == "IndexBinaryIVF(d=72, nlist=12, nprobe=1, ntotal=703)"
+    lists = copy.copy(ivf.invlists)
+    ivf.reset()
+    ivf.make_direct_map(False)
+    ivf.replace_invlists(lists)
+    assert ivf.ntotal == 703
+    inside = IndexBinaryIDMap2(IndexBinaryIVF(ivf.quantizer, D, 12))
+    inside.add_with_ids(xb, np.arange(700) + 50)
+    same([inside.search(xb[:4], 1, params=SearchParametersIVF(nprobe=12))[0]], [np.zeros((4, 1))])
+
+
+def test_ivf_errors(xq, xb, ivf):
+    untrained = IndexBinaryIVF(IndexBinaryFlat(D), D, 12)
+    for call in (lambda: untrained.add(xb), lambda: untrained.search(xq, 1)):
+        with pytest.raises(RuntimeError, match=r"must be trained"):
+            call()
+    with pytest.raises(ValueError, match=r"quantizer must have d 8. Received 72"):
+        IndexBinaryIVF(IndexBinaryFlat(D), 8, 3)
+    with pytest.raises(TypeError, match=r"quantizer must be an IndexBinary"):
+        IndexBinaryIVF(None, 8, 3)
+    with pytest.raises(RuntimeError, match=r"same nlist. Received 12 and 3"):
+        ivf.merge_from(IndexBinaryIVF(IndexBinaryFlat(D), D, 3))
+    with pytest.raises(ValueError, match=r"nprobe must be at least 1"):
+        ivf.search(xq, 1, params=SearchParametersIVF(nprobe=0))
+    with pytest.raises(ValueError, match=r"Iq must have shape"):
+        ivf.search_preassigned(xq, 1, np.zeros(3, np.int64))
+    with pytest.raises(ValueError, match=r"invlists must have nlist 12"):
+        ivf.replace_invlists(IndexBinaryIVF(IndexBinaryFlat(D), D, 3).invlists)

@@ -64,7 +64,7 @@ Args:
     k (int): how many results per query, at least 1.
     lists (InvertedLists): searched as they are now, whatever changes them later.
     selector (IdSelector, optional): the ids that take part.
-    max_codes (int): after how many codes no further list of a query is searched; 0 for never.
+    max_codes (int): how many codes a query is compared with at most; 0 for any.
     stream (Stream or Device, optional): where to run; a CPU stream.
 
 Returns:

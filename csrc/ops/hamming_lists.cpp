@@ -33,9 +33,10 @@ void scan(const uint8_t* query, const int64_t* probes, int64_t nprobe, const Ham
       continue;
     }
     const index::InvertedList& list = (*l.lists)[probes[p]];
-    seen += list.size;
-    for (int64_t begin = 0; begin < list.size; begin += kBlock) {
-      int64_t n = std::min(kBlock, list.size - begin);
+    const int64_t size = l.max_codes ? std::min(list.size, l.max_codes - seen) : list.size;
+    seen += size;
+    for (int64_t begin = 0; begin < size; begin += kBlock) {
+      int64_t n = std::min(kBlock, size - begin);
       const uint8_t* codes = list.codes() + begin * l.code_size;
       if (!l.selector) {
         cpu::hammings({{query, 1, codes, nullptr, n, l.code_size}, distances});

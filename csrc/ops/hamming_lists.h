@@ -10,8 +10,8 @@
 
 namespace metalfaiss::ops {
 
-// What is searched: the lists as they are now, the ids that take part (null: all), and after how many codes no further
-// list of a query is (0: never).
+// What is searched: the lists as they are now, the ids that take part (null: all), and how many codes a query is
+// compared with at most (0: any).
 struct HammingLists {
   index::InvertedLists::Snapshot lists;
   int64_t code_size;

@@ -38,8 +38,10 @@ from metalfaiss.hamming import (
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.binary import IndexBinary, IndexBinaryFlat
 from metalfaiss.indexes.binary_id_map import IndexBinaryIDMap, IndexBinaryIDMap2
+from metalfaiss.indexes.binary_ivf import IndexBinaryIVF
 from metalfaiss.indexes.flat import IndexFlat, IndexFlatIP, IndexFlatL2
 from metalfaiss.indexes.idmap import IndexIDMap, IndexIDMap2
+from metalfaiss.indexes.lsh import IndexLSH
 from metalfaiss.indexes.pretransform import IndexPreTransform
 from metalfaiss.indexes.refine import IndexRefine, IndexRefineFlat
 from metalfaiss.indexes.replicas import IndexProxy, IndexReplicas
@@ -149,11 +151,13 @@ __all__ = [
     "IndexBinaryFlat",
     "IndexBinaryIDMap",
     "IndexBinaryIDMap2",
+    "IndexBinaryIVF",
     "IndexFlat",
     "IndexFlatIP",
     "IndexFlatL2",
     "IndexIDMap",
     "IndexIDMap2",
+    "IndexLSH",
     "IndexPreTransform",
     "IndexProxy",
     "IndexRefine",
