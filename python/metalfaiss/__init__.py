@@ -46,6 +46,7 @@ from metalfaiss.indexes.pretransform import IndexPreTransform
 from metalfaiss.indexes.refine import IndexRefine, IndexRefineFlat
 from metalfaiss.indexes.replicas import IndexProxy, IndexReplicas
 from metalfaiss.indexes.shards import IndexShards
+from metalfaiss.integration import install_as_faiss
 from metalfaiss.inverted_lists import ArrayInvertedLists, DirectMap, InvertedLists
 from metalfaiss.metrics import (
     METRIC_GOWER,
@@ -208,6 +209,7 @@ __all__ = [
     "hammings",
     "index_binary_factory",
     "index_factory",
+    "install_as_faiss",
     "is_similarity_metric",
     "kmeans_clustering",
     "knn",

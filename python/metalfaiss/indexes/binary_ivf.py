@@ -97,7 +97,7 @@ class IndexBinaryIVF(IndexBinary):
         self._add_with_ids(x, np.arange(self.ntotal, self.ntotal + x.shape[0], dtype=np.int64))
 
     def _add_with_ids(self, x: mx.array, ids: Ids) -> None:
-        _, assigned = self.quantizer._search(x, 1, None, mx.cpu)
+        _, assigned = self.quantizer._search(x, 1, None, mx.Device(mx.cpu))
         codes, lists = _host.to_numpy(x, assigned)
         places = self.invlists._native.add(lists.reshape(-1), ids, codes)
         self.direct_map._native.add(ids, places)
