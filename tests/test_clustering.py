@@ -78,6 +78,18 @@ def test_means(simd_level: str, n: int, k: int, d: int, weighted: bool, rng: np.
         np.testing.assert_allclose(np.array(means[j]), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("limit", [-1.0, 0.05, 2.0])
+@pytest.mark.parametrize("falling", [False, True])
+def test_guided_and_exhaustive_training_are_one(limit: float, falling: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = points(1500, 140)
+    x = x if falling else x * np.arange(1, 141, dtype=np.float32) ** 0.5  # sketches then exclude nothing
+    monkeypatch.setattr(_lloyd, "LIMIT", limit)
+    km = Kmeans(140, 130, niter=4, min_points_per_centroid=1)
+    km.train(x)
+    exact = theirs(x, 130, niter=4, min_points_per_centroid=1)
+    np.testing.assert_allclose(km.obj, exact.obj, rtol=1e-3)
+
+
 def test_results_do_not_depend_on_threads() -> None:
     x = points(3000, 130)
     before, results = metalfaiss.num_threads(), []

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import mlx.core as mx
 
-from metalfaiss import _core
+from metalfaiss import _core, _host
 from metalfaiss._host import Stream
 from metalfaiss._random import permutation
 from metalfaiss.distances import knn
 from metalfaiss.faissmlx.svd import topk_svd
 from metalfaiss.metrics import METRIC_L2
+from metalfaiss.pairwise import pairwise_distances
 
 __all__ = ["Assigner", "centroids_of", "cluster_means", "on_cpu", "split_empty"]
 
@@ -24,6 +25,10 @@ SKETCH = 63
 MIN_DIMENSIONS = 2 * SKETCH  # below, a sketch is hardly shorter than the vector
 MIN_CENTROIDS = 128  # below, an iteration is too short to pay for sketches
 SAMPLE = 4096  # vectors the subspace is learnt from
+JUDGES = 512  # vectors that tell whether sketches pay
+# To measure a centroid takes 80 ns, where the exhaustive search takes 13 for each pair and the sketches 2: they break
+# even where a tenth of the centroids has to be measured.
+LIMIT = 0.05
 
 BLOCK = 1 << 16  # vectors of which a GPU's one-hot matrix is held at a time
 
@@ -58,15 +63,28 @@ class Assigner:
 
     def __call__(self, centroids: mx.array) -> tuple[mx.array, mx.array]:
         """Distances (n,), float32, and ids (n,), int64."""
-        if self._sketch is not None and self._guess is not None:
-            found = _core.kmeans_assign(
-                self._x, centroids, self._sketch, self._sketch_of(centroids), self._guess, stream=self._stream
-            )
-        else:
+        found = None if self._sketch is None else self._guided(self._sketch, centroids)
+        if found is None:
             D, I = knn(self._x, centroids, 1, self._metric, stream=self._stream)
             found = D[:, 0], I[:, 0]
         self._guess = found[1]
         return found
+
+    def _guided(self, sketch: mx.array, centroids: mx.array) -> tuple[mx.array, mx.array] | None:
+        """The same where the sketches exclude nearly all centroids, else None."""
+        short = self._sketch_of(centroids)
+        step = max(1, sketch.shape[0] // JUDGES)
+        judges = sketch[::step, :-1]
+        bounds = pairwise_distances(judges, short[:, :-1], stream=self._stream)
+        nearest = mx.argmin(bounds, axis=1) if self._guess is None else self._guess[::step]
+        guessed = mx.sum(mx.square(self._x[::step] - mx.take(centroids, nearest, axis=0)), axis=1, keepdims=True)
+        measured = mx.mean((bounds <= guessed).astype(mx.float32))
+        if _host.to_numpy(measured)[0] > LIMIT:
+            return None
+        guess = self._guess
+        if guess is None:
+            guess = knn(sketch[:, :-1], short[:, :-1], 1, stream=self._stream)[1][:, 0]
+        return _core.kmeans_assign(self._x, centroids, sketch, short, guess, stream=self._stream)
 
     def forget(self) -> None:
         """What comes next is not near to what was."""

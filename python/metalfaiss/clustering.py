@@ -15,6 +15,7 @@ from metalfaiss import _host
 from metalfaiss._host import Array, ArrayLike, Stream
 from metalfaiss._lloyd import Assigner, cluster_means, on_cpu, split_empty
 from metalfaiss._random import draws, permutation
+from metalfaiss.faissmlx._operations import on
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.flat import IndexFlat, IndexFlatIP, IndexFlatL2
 from metalfaiss.metrics import METRIC_INNER_PRODUCT, METRIC_L2, is_similarity_metric
@@ -155,7 +156,8 @@ class Clustering(ClusteringParameters):
         self._check(vectors.shape[0], index)
         if self.check_input_data_for_NaNs and not _host.to_numpy(_all_finite(vectors, stream))[0]:
             raise RuntimeError("[Clustering.train] x must hold finite values. Received NaNs or infinities.")
-        _Run(self, index, None, stream).train(vectors, self._weights(weights, vectors.shape[0]))
+        with on(stream):
+            _Run(self, index, None, stream).train(vectors, self._weights(weights, vectors.shape[0]))
 
     def train_encoded(
         self, x: Array, codec: Index, index: Index, weights: ArrayLike | None = None, *, stream: Stream = None
@@ -184,7 +186,8 @@ class Clustering(ClusteringParameters):
         if codec.d != self.d:
             raise RuntimeError(f"[{op}] codec must have d {self.d}. Received {codec.d}.")
         self._check(codes.shape[0], index)
-        _Run(self, index, codec, stream).train(codes, self._weights(weights, codes.shape[0]))
+        with on(stream):
+            _Run(self, index, codec, stream).train(codes, self._weights(weights, codes.shape[0]))
 
     def post_process_centroids(self) -> None:
         """Brings ``centroids`` to length 1 if ``spherical``, and rounds them if ``int_centroids``."""
