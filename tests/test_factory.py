@@ -179,7 +179,9 @@ def structure(index: Any, module: Any) -> list[Any]:
         )
     told = [type(index).__name__, index.d, index.is_trained]
     names = ("metric_type", "nlist", "nprobe", "code_size", "nbits", "rotate_data", "train_thresholds", "k_factor")
-    told += [getattr(index, name, None) for name in (*names, "by_residual", "quantizer_trains_alone")]
+    told += [getattr(index, name, None) for name in (*names, "by_residual")]
+    alone = getattr(index, "quantizer_trains_alone", None)
+    told.append(ord(alone) if isinstance(alone, str) else alone)  # a character in FAISS
     told.append(index.sq.qtype if hasattr(index, "sq") else None)
     told.append(index.cp.spherical if hasattr(index, "cp") else None)
     if hasattr(index, "chain"):
