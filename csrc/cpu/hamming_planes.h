@@ -6,13 +6,14 @@
 #pragma once
 
 #include "cpu/hamming.h"
+#include "cpu/hamming_nearest.h"
 #include "cpu/simd.h"
 
 namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
 
 inline constexpr int kBytes = 4 * W;  // of a vector
 typedef uint8_t vb __attribute__((vector_size(4 * W)));
-typedef uint16_t vh2 __attribute__((vector_size(8 * W)));  // as many lanes as a vb
+typedef uint8_t vb_half __attribute__((vector_size(2 * W)));  // as many lanes as a vh
 typedef uint8_t vb16 __attribute__((vector_size(16)));
 
 #if defined(__AVX2__) || defined(__aarch64__)
@@ -153,12 +154,14 @@ inline void plane_distances(const uint8_t* planes, const uint8_t* query, int64_t
     for (int64_t b = begin; b < end; b++) {
       add_byte(planes, b, query[b], sums);
     }
-    for (int v = 0; v < kVectors; v++) {
-      vh2 wide = __builtin_convertvector(sums[v], vh2);
+    alignas(64) uint8_t part[kPlaneBlock];
+    __builtin_memcpy(part, sums, sizeof part);
+    for (int i = 0; i < kPlaneBlock; i += 2 * W) {
+      vh wide = __builtin_convertvector(load_as<vb_half>(part + i), vh);
       if (begin) {
-        wide += load_as<vh2>(out + v * kBytes);
+        wide += load_as<vh>(out + i);
       }
-      __builtin_memcpy(out + v * kBytes, &wide, sizeof wide);
+      __builtin_memcpy(out + i, &wide, sizeof wide);
     }
   }
 }
