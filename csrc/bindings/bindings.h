@@ -12,6 +12,7 @@ namespace nb = nanobind;
 using namespace nb::literals;
 
 void bind_config(nb::module_& m);
+void bind_faiss_file(nb::module_& m);
 void bind_gemm(nb::module_& m);
 void bind_gpu(nb::module_& m);
 void bind_graph(nb::module_& m);
