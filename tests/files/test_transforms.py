@@ -7,9 +7,9 @@ from typing import Any
 import faiss
 import numpy as np
 import pytest
+from tests.files.oracle import vectors
 
 import metalfaiss
-from tests.files.oracle import vectors
 
 D = 16
 TRANSFORMS = {

@@ -47,7 +47,7 @@ class Record:
 
     def get(self, name: str, default: Any) -> Any:
         """A field, or the default where the file has none."""
-        return self[name] if name in self else default
+        return self[name] if name in self.fields else default
 
     def array(self, name: str) -> NDArray[Any]:
         """A read-only view of an array, which may lie at any address."""
