@@ -65,7 +65,7 @@ def test_a_callback_that_fails() -> None:
         metalfaiss.read_index(metalfaiss.PyCallbackIOReader(broken))
     with pytest.raises(ValueError, match="at most as many bytes"):
         metalfaiss.read_index(metalfaiss.PyCallbackIOReader(lambda n: bytes(n + 1)))
-    with pytest.raises(TypeError, match="buffer|bytes"):
+    with pytest.raises(TypeError, match=r"buffer|bytes"):
         metalfaiss.read_index(metalfaiss.PyCallbackIOReader(lambda n: 3))
     with pytest.raises(metalfaiss.IndexFileError, match="more bytes"):
         metalfaiss.read_index(metalfaiss.PyCallbackIOReader(lambda n: b""))
@@ -137,7 +137,7 @@ def test_wrong_arguments(tmp_path: Path) -> None:
         metalfaiss.deserialize_index(np.zeros(8, np.uint8)[::2])
     with pytest.raises(ValueError, match="IO_FLAG_MMAP needs a file"):
         metalfaiss.deserialize_index(b"", metalfaiss.IO_FLAG_MMAP)
-    with pytest.raises(ValueError, match="IO_FLAG_MMAP needs a file.* Received PyCallbackIOReader"):
+    with pytest.raises(ValueError, match=r"IO_FLAG_MMAP needs a file.* Received PyCallbackIOReader"):
         metalfaiss.read_index(io.BytesIO(b""), metalfaiss.IO_FLAG_MMAP)
     for cls in ("PyCallbackIOReader", "PyCallbackIOWriter", "BufferedIOReader", "BufferedIOWriter"):
         with pytest.raises(TypeError, match=cls):

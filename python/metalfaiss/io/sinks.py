@@ -58,9 +58,9 @@ class PyCallbackIOWriter(IOWriter):
 class FileIOWriter(IOWriter):
     """Writes a file, given by its path or as an open binary file.
 
-    What is written to a path goes to a temporary file in the same folder, which replaces the old file once it is complete
-    and on the disk: whatever happens, there is the old file or the new one. A second index written by the same writer
-    goes behind the first, in the same manner.
+    What is written to a path goes to a temporary file in the same folder, which replaces the old file once it is
+    complete and on the disk: whatever happens, there is the old file or the new one. A second index written by the
+    same writer goes behind the first, in the same manner.
 
     Args:
         file: the path, or an object with ``write``.
