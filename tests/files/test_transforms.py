@@ -77,10 +77,11 @@ def test_no_lists() -> None:
     assert metalfaiss.read_InvertedLists(reader(b"il00")) is None
 
 
-@pytest.mark.parametrize("factory", ["BFlat", "IDMap,BFlat", "IDMap2,BFlat"])
+@pytest.mark.parametrize("factory", ["BFlat", "IDMap,BFlat", "IDMap2,BFlat", "BIVF4"])
 def test_binary(factory: str) -> None:
     theirs = faiss.index_binary_factory(64, factory)
     x = np.random.default_rng(0).integers(0, 256, (100, 8), dtype=np.uint8)
+    theirs.train(x)
     if "IDMap" in factory:
         theirs.add_with_ids(x, np.arange(100) * 2)
     else:

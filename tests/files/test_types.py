@@ -36,6 +36,8 @@ def round_trip(theirs: Any) -> Any:
 @pytest.mark.parametrize("metric", METRICS_OF_FACTORIES)
 @pytest.mark.parametrize("factory", FLAT)
 def test_factories(factory: str, metric: int) -> None:
+    if "LSH" in factory and metric != faiss.METRIC_L2:
+        pytest.skip("FAISS has no such index")
     theirs = made(factory, metric)
     ours = round_trip(theirs)
     check_equal(ours, theirs)

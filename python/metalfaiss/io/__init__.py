@@ -11,7 +11,14 @@ from metalfaiss import _core
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.binary import IndexBinary
 from metalfaiss.inverted_lists import ArrayInvertedLists
-from metalfaiss.io import binary, inverted_lists, transforms, wrappers  # each registers what it reads and writes
+from metalfaiss.io import (  # each registers what it reads and writes
+    binary,
+    binary_ivf,
+    inverted_lists,
+    lsh,
+    transforms,
+    wrappers,
+)
 from metalfaiss.io.errors import IndexFileError
 from metalfaiss.io.flags import (
     IO_FLAG_MMAP,
@@ -85,7 +92,7 @@ __all__ = [
     "write_index_binary",
 ]
 
-_FAMILIES = (binary, inverted_lists, transforms, wrappers)
+_FAMILIES = (binary, binary_ivf, inverted_lists, lsh, transforms, wrappers)
 
 
 def read_index(fname: Source, io_flags: int = 0) -> Any:
