@@ -4,6 +4,7 @@
 """
 
 from metalfaiss import _loader as _loader  # first: checks MLX before anything loads the extension
+from metalfaiss import ivflib
 from metalfaiss._core import num_threads, set_num_threads, set_simd_level, simd_level
 from metalfaiss.autotune import (
     AutoTuneCriterion,
@@ -41,10 +42,14 @@ from metalfaiss.indexes.binary_id_map import IndexBinaryIDMap, IndexBinaryIDMap2
 from metalfaiss.indexes.binary_ivf import IndexBinaryIVF
 from metalfaiss.indexes.flat import IndexFlat, IndexFlatIP, IndexFlatL2
 from metalfaiss.indexes.idmap import IndexIDMap, IndexIDMap2
+from metalfaiss.indexes.ivf import IndexIVF
+from metalfaiss.indexes.ivf_flat import IndexIVFFlat
+from metalfaiss.indexes.ivf_scalar_quantizer import IndexIVFScalarQuantizer
 from metalfaiss.indexes.lsh import IndexLSH
 from metalfaiss.indexes.pretransform import IndexPreTransform
 from metalfaiss.indexes.refine import IndexRefine, IndexRefineFlat
 from metalfaiss.indexes.replicas import IndexProxy, IndexReplicas
+from metalfaiss.indexes.scalar_quantizer import IndexScalarQuantizer
 from metalfaiss.indexes.shards import IndexShards
 from metalfaiss.integration import install_as_faiss
 from metalfaiss.inverted_lists import ArrayInvertedLists, DirectMap, InvertedLists
@@ -83,6 +88,7 @@ from metalfaiss.io import (
     write_InvertedLists,
     write_VectorTransform,
 )
+from metalfaiss.ivflib import extract_index_ivf, try_extract_index_ivf
 from metalfaiss.metrics import (
     METRIC_GOWER,
     METRIC_INNER_PRODUCT,
@@ -99,6 +105,7 @@ from metalfaiss.metrics import (
 )
 from metalfaiss.numeric import Float16, Float32, Int8, UInt8
 from metalfaiss.pairwise import pairwise_distances
+from metalfaiss.scalar_quantizer import ScalarQuantizer
 from metalfaiss.search_parameters import (
     IndexRefineSearchParameters,
     IVFSearchParameters,
@@ -208,6 +215,9 @@ __all__ = [
     "IndexFlatL2",
     "IndexIDMap",
     "IndexIDMap2",
+    "IndexIVF",
+    "IndexIVFFlat",
+    "IndexIVFScalarQuantizer",
     "IndexLSH",
     "IndexPreTransform",
     "IndexProxy",
@@ -215,6 +225,7 @@ __all__ = [
     "IndexRefineFlat",
     "IndexRefineSearchParameters",
     "IndexReplicas",
+    "IndexScalarQuantizer",
     "IndexShards",
     "Int8",
     "Int8Vector",
@@ -246,6 +257,7 @@ __all__ = [
     "PyCallbackIOWriter",
     "RandomRotationMatrix",
     "RemapDimensionsTransform",
+    "ScalarQuantizer",
     "SearchParameters",
     "SearchParametersIVF",
     "SearchParametersPreTransform",
@@ -263,12 +275,14 @@ __all__ = [
     "copy_array_to_vector",
     "deserialize_index",
     "deserialize_index_binary",
+    "extract_index_ivf",
     "fvecs2bitvecs",
     "hammings",
     "index_binary_factory",
     "index_factory",
     "install_as_faiss",
     "is_similarity_metric",
+    "ivflib",
     "kmeans_clustering",
     "knn",
     "knn_hamming",
@@ -288,6 +302,7 @@ __all__ = [
     "set_simd_level",
     "show_config",
     "simd_level",
+    "try_extract_index_ivf",
     "unpack_bitstrings",
     "vector_float_to_array",
     "vector_to_array",
