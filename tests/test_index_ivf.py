@@ -340,3 +340,15 @@ def test_errors(kind: type[Exception], message: str, call: Any) -> None:
     with pytest.raises(kind, match=message):
         call(index)
     assert index.ntotal == 700
+
+
+def test_guided_assignment_of_many_vectors() -> None:
+    rng = np.random.default_rng(0)
+    centers = rng.standard_normal((130, 130), dtype=np.float32)
+    x = np.repeat(centers, 20, axis=0) + 0.1 * rng.standard_normal((2600, 130), dtype=np.float32)
+    quantizer = metalfaiss.IndexFlatL2(130)
+    quantizer.add(centers)
+    index = metalfaiss.IndexIVFFlat(quantizer, 130, 130)
+    index.add(x)
+    assert [index.get_list_size(i) for i in range(130)] == [20] * 130
+    assert index.search(x[::50], 1)[1][:, 0].tolist() == list(range(0, 2600, 50))
