@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 from metalfaiss._host import Stream
-from metalfaiss.distances import knn
 from metalfaiss.indexes import _chunks
 from metalfaiss.indexes._chunks import Chunks
 from metalfaiss.indexes.base import Index
@@ -23,6 +22,11 @@ __all__ = ["IndexFlat", "IndexFlatIP", "IndexFlatL2"]
 
 _METRICS = {METRIC_L2: "METRIC_L2", METRIC_INNER_PRODUCT: "METRIC_INNER_PRODUCT"}
 _DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
+
+
+def _selected(params: SearchParameters | None, ntotal: int) -> NDArray[np.int64] | None:
+    """The ids that take part, ascending; None for all."""
+    return None if params is None or params.sel is None else params.sel._native.positions(ntotal)
 
 
 class IndexFlat(Index):
@@ -79,15 +83,8 @@ class IndexFlat(Index):
     def _search(
         self, x: mx.array, k: int, params: SearchParameters | None, stream: Stream
     ) -> tuple[mx.array, mx.array]:
-        if params is None or params.sel is None:
-            return _chunks.search(self._chunks, x, k, self.metric_type, stream)
         chunks = self._chunks
-        selected = mx.array(params.sel._native.positions(_chunks.total(chunks)))
-        D, I = knn(x, _chunks.gather(chunks, selected), k, self.metric_type, stream=stream)
-        if selected.size == 0:
-            return D, I
-        ids = mx.take(selected, mx.maximum(I, 0, stream=stream), stream=stream)
-        return D, mx.where(mx.less(I, 0, stream=stream), I, ids, stream=stream)
+        return _chunks.search(chunks, x, k, self.metric_type, stream, _selected(params, _chunks.total(chunks)))
 
     def _remove_ids(self, selector: IDSelector) -> int:
         before = self._chunks
