@@ -25,6 +25,7 @@ __all__ = [
     "integer",
     "output",
     "own",
+    "require_cpu",
     "require_int",
     "to_mlx",
     "to_numpy",
@@ -139,6 +140,17 @@ def finish(made: mx.array, *sources: mx.array) -> mx.array:
         mx.eval(made)
         _core.is_evaluated(made)
     return made
+
+
+def require_cpu(op: str, stream: Stream) -> None:
+    """Refuses a GPU stream for what has no GPU kernel.
+
+    Raises:
+        ValueError: the stream, or MLX's default one for None, is a GPU's.
+    """
+    device = mx.default_device() if stream is None else getattr(stream, "device", stream)
+    if device.type == mx.gpu:
+        raise ValueError(f"[{op}] The stream must be a CPU stream: pass stream=mx.cpu. Received a GPU stream.")
 
 
 def check_output(op: str, name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: type[np.generic]) -> None:

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from metalfaiss import _core
 from metalfaiss._host import Stream, finish
-from metalfaiss.indexes._merge import best, shifted
+from metalfaiss.indexes._merge import Ranges, best, concatenated, shifted
 from metalfaiss.metrics import is_similarity_metric
 
-__all__ = ["Chunks", "append", "gather", "rows", "search", "take", "total"]
+__all__ = ["Chunks", "append", "gather", "rows", "search", "take", "total", "within"]
 
 Chunks: TypeAlias = tuple[mx.array, ...]  # each (n_i, d), at least one, all of one dtype
 
@@ -65,14 +65,8 @@ def search(
     """
     chunks = _joined(chunks, stream)
     firsts = list(_starts(chunks))
-    if selected is None:
-        parts = [None] * len(chunks)
-        counts = [min(k, chunk.shape[0]) for chunk in chunks]
-    else:
-        cuts = np.searchsorted(selected, [*firsts, total(chunks)])
-        within = [selected[a:b] - first for a, b, first in zip(cuts[:-1], cuts[1:], firsts, strict=True)]
-        parts = [mx.array(part) for part in within]
-        counts = [min(k, part.size) for part in within]
+    parts = _split(chunks, selected)
+    counts = [min(k, chunk.shape[0] if part is None else part.size) for chunk, part in zip(chunks, parts, strict=True)]
     if len(chunks) == 1:
         return _knn(xq, chunks[0], k, metric, parts[0], stream)
     counts[-1] = max(counts[-1], k - sum(counts[:-1]))  # the last chunk pads when there are fewer than k vectors
@@ -83,6 +77,31 @@ def search(
         D, I = _knn(xq, chunk, count, metric, part, stream)
         found.append((D, shifted(I, first, stream) if first else I))
     return found[0] if len(found) == 1 else best(found, k, is_similarity_metric(metric), stream)
+
+
+def within(
+    chunks: Chunks, xq: mx.array, radius: float, metric: int, stream: Stream, selected: NDArray[np.int64] | None
+) -> Ranges:
+    """The vectors nearer than a radius, of all or of those with the ids ``selected``, ascending; by id."""
+    chunks = _joined(chunks, stream)
+    xq = mx.contiguous(xq, stream=stream)
+    mx.eval(xq, *chunks)
+    found = []
+    for chunk, part, first in zip(chunks, _split(chunks, selected), _starts(chunks), strict=True):
+        if part is not None and part.size == 0:
+            continue
+        lims, D, I = _core.range_search(xq, chunk, radius, metric, rows=part)
+        found.append((lims, D, I + first if first else I))
+    return found[0] if len(found) == 1 else concatenated(found, xq.shape[0])
+
+
+def _split(chunks: Chunks, selected: NDArray[np.int64] | None) -> list[mx.array | None]:
+    """The selected rows of each chunk."""
+    if selected is None:
+        return [None] * len(chunks)
+    firsts = list(_starts(chunks))
+    cuts = np.searchsorted(selected, [*firsts, total(chunks)])
+    return [mx.array(selected[a:b] - first) for a, b, first in zip(cuts[:-1], cuts[1:], firsts, strict=True)]
 
 
 def _knn(

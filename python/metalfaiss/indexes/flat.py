@@ -12,6 +12,7 @@ from metalfaiss import _host
 from metalfaiss._host import Stream
 from metalfaiss.indexes import _chunks
 from metalfaiss.indexes._chunks import Chunks
+from metalfaiss.indexes._merge import Ranges
 from metalfaiss.indexes.base import Index
 from metalfaiss.metrics import METRIC_INNER_PRODUCT, METRIC_L2
 from metalfaiss.search_parameters import SearchParameters
@@ -85,6 +86,12 @@ class IndexFlat(Index):
     ) -> tuple[mx.array, mx.array]:
         chunks = self._chunks
         return _chunks.search(chunks, x, k, self.metric_type, stream, _selected(params, _chunks.total(chunks)))
+
+    def _range_search(self, x: mx.array, radius: float, params: SearchParameters | None, stream: Stream) -> Ranges:
+        _host.require_cpu(self._op("range_search"), stream)
+        chunks = self._chunks
+        selected = _selected(params, _chunks.total(chunks))
+        return _chunks.within(chunks, x, radius, self.metric_type, stream, selected)
 
     def _remove_ids(self, selector: IDSelector) -> int:
         before = self._chunks
