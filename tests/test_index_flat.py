@@ -414,8 +414,10 @@ def test_constructor_errors() -> None:
     raises(TypeError, "[IndexFlatIP] d must be an int. Received 2.0 of type float.", lambda: IndexFlatIP(2.0))  # type: ignore[arg-type]
     raises(
         ValueError,
-        "[IndexFlat] metric must be METRIC_L2 (1) or METRIC_INNER_PRODUCT (0). Received 2.",
-        lambda: IndexFlat(4, 2),
+        "[IndexFlat] metric must be one of METRIC_INNER_PRODUCT (0), METRIC_L2 (1), METRIC_L1 (2), METRIC_Linf (3), "
+        "METRIC_Lp (4), METRIC_Canberra (20), METRIC_BrayCurtis (21), METRIC_JensenShannon (22), METRIC_Jaccard (23), "
+        "METRIC_NaNEuclidean (24), METRIC_GOWER (25). Received 5.",
+        lambda: IndexFlat(4, 5),
     )
     raises(
         ValueError,

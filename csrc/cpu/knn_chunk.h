@@ -14,7 +14,7 @@ inline constexpr int64_t kQueryBlockBytes = 192 << 10;
 inline constexpr int64_t kDirectBytes = 256 << 10;       // of rows handed out at a time
 inline constexpr int64_t kPackedQueriesBytes = 4 << 20;  // of a chunk
 inline constexpr int64_t kFewQueries = 64;               // up to here the next block of rows stays in L2, too
-inline constexpr int64_t kBlockPanels = 64;              // at most in a block, lest few dimensions make it all of the rows
+inline constexpr int64_t kBlockPanels = 64;  // at most in a block, lest few dimensions make it all of the rows
 
 // The search of a chunk, and what its workers share.
 struct Chunk {

@@ -1,5 +1,5 @@
-// The fast pass of a search for neighbours (knn_panels.h for many queries, knn_direct.h for a few) with a threshold that
-// stays: the radius, moved outwards by the error bounds. What passes is scored in float64, which decides.
+// The fast pass of a search for neighbours (knn_panels.h for many queries, knn_direct.h for a few) with a threshold
+// that stays: the radius, moved outwards by the error bounds. What passes is scored in float64, which decides.
 #include "cpu/range_search.h"
 
 #include "cpu/knn_chunk.h"
@@ -167,8 +167,7 @@ void search_chunk(const RangeSearchArgs& args, int64_t first, int64_t n) {
   bool direct = n <= kDirectQueries || d > kLongest;
   int64_t unit = direct ? kDirectRows : kTileCols;
   int64_t step = at_least(block_rows(direct, n, threads, b), round_up(ceil_div(b.rows, kRangeBlocks), unit));
-  Arena arena(Scratch::packed_a,
-              Arena::padded<Query>(n) + Arena::padded<float>(n * d) + Arena::padded<float>(d));
+  Arena arena(Scratch::packed_a, Arena::padded<Query>(n) + Arena::padded<float>(n * d) + Arena::padded<float>(d));
   auto* queries = arena.take<Query>(n);
   auto* packed = arena.take<float>(n * d);
   auto* center = arena.take<float>(d);
@@ -177,8 +176,8 @@ void search_chunk(const RangeSearchArgs& args, int64_t first, int64_t n) {
   } else {
     find_center(b, center);
   }
-  Chunk chunk{{&b, args.inner_product, 0, 0, n, queries, 0, nullptr, nullptr}, direct, center, packed, false, false,
-              step, 0};
+  Chunk chunk{
+      {&b, args.inner_product, 0, 0, n, queries, 0, nullptr, nullptr}, direct, center, packed, false, false, step, 0};
   for (int64_t q = 0; q < n; q++) {
     queries[q] = prepare_query(values + q * d, center, d, args.inner_product);
     chunk.any_fast |= queries[q].pass == Pass::fast;

@@ -12,10 +12,10 @@ struct RangeHit {
   float distance;
 };
 
-// Calls emit(block, hits, n) with the results, as often as it takes: `block` < range_search_blocks names the part of the
-// work that found them, one thread calls it for one block, several threads at once for several blocks. Distances are
-// float64's, rounded; results are those whose rounded squared distance is less than the radius, or whose rounded inner
-// product is greater. Queries are row-contiguous float32, the database has any strides.
+// Calls emit(block, hits, n) with the results, as often as it takes: `block` < range_search_blocks names the part of
+// the work that found them, one thread calls it for one block, several threads at once for several blocks. Distances
+// are float64's, rounded; results are those whose rounded squared distance is less than the radius, or whose rounded
+// inner product is greater. Queries are row-contiguous float32, the database has any strides.
 struct RangeSearchArgs {
   Matrix queries, database;
   float radius;

@@ -76,8 +76,8 @@ class Knn : public mx::Primitive {
     }
     allocate(outputs[0]);
     allocate(outputs[1]);
-    schedule(stream(), [q = inputs[0], b = inputs[1], rows = rows_of(inputs),
-                        distances = outputs[0], ids = outputs[1], k = k_, metric = metric_]() mutable {
+    schedule(stream(), [q = inputs[0], b = inputs[1], rows = rows_of(inputs), distances = outputs[0], ids = outputs[1],
+                        k = k_, metric = metric_]() mutable {
       const mx::Shape& out = distances.shape();
       bool one_database = is_one_matrix(b);
       // xq is row-contiguous; it has every batch dimension of the result where the database has none.
@@ -168,8 +168,8 @@ class Knn : public mx::Primitive {
     require(inputs.size() < 3 || (axes[1] < 0 && axes[2] < 0), kName, "vmap must not map xb or rows. Received axes ",
             axes[1], " and ", axes.back(), ".");
     auto mapped = map_to_front({inputs[0], inputs[1]}, {axes[0], axes[1]}, stream());
-    auto [distances, ids] = knn(mapped[0], inputs.size() < 3 ? mapped[1] : inputs[1], k_, metric_, stream(),
-                                rows_of(inputs));
+    auto [distances, ids] =
+        knn(mapped[0], inputs.size() < 3 ? mapped[1] : inputs[1], k_, metric_, stream(), rows_of(inputs));
     return {{distances, ids}, {0, 0}};
   }
 

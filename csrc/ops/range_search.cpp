@@ -12,8 +12,8 @@ RangeResults range_search(const mx::array& xq, const mx::array& xb, float radius
   require(xq.dtype() == mx::float32 && xq.flags().row_contiguous, kName, "xq must be contiguous float32.");
   cpu::Matrix database = matrix_view(xb, xb.shape(), 0);
   if (rows) {
-    require(rows->ndim() == 1 && rows->dtype() == mx::int64 && rows->flags().row_contiguous, kName,
-            "rows must be contiguous int64, of shape (n,). Received shape ", rows->shape(), ".");
+    require(rows->ndim() == 1 && rows->dtype() == mx::int64, kName,
+            "rows must be int64, of shape (n,). Received shape ", rows->shape(), ".");
     database.picked = rows->data<int64_t>();
     database.rows = rows->size();
   }

@@ -21,9 +21,10 @@ from metalfaiss._host import Stream, finish
 from metalfaiss.indexes._merge import Ranges, best, concatenated, shifted
 from metalfaiss.metrics import is_similarity_metric
 
-__all__ = ["Chunks", "append", "gather", "rows", "search", "take", "total", "within"]
+__all__ = ["Chunks", "Metric", "append", "gather", "rows", "search", "take", "total", "within"]
 
 Chunks: TypeAlias = tuple[mx.array, ...]  # each (n_i, d), at least one, all of one dtype
+Metric: TypeAlias = tuple[int, float]  # and its argument
 
 RATIO = 4  # 1300 equal batches: at most 5 chunks, each vector copied 9 times on average (8: 4 and 15; 2: 10 and 5)
 SMALL = 2**15  # bytes; with FEW, a search copies at most 1 MB
@@ -54,7 +55,7 @@ def search(
     chunks: Chunks,
     xq: mx.array,
     k: int,
-    metric: int,
+    metric: Metric,
     stream: Stream,
     selected: NDArray[np.int64] | None = None,
 ) -> tuple[mx.array, mx.array]:
@@ -76,11 +77,11 @@ def search(
             continue
         D, I = _knn(xq, chunk, count, metric, part, stream)
         found.append((D, shifted(I, first, stream) if first else I))
-    return found[0] if len(found) == 1 else best(found, k, is_similarity_metric(metric), stream)
+    return found[0] if len(found) == 1 else best(found, k, is_similarity_metric(metric[0]), stream)
 
 
 def within(
-    chunks: Chunks, xq: mx.array, radius: float, metric: int, stream: Stream, selected: NDArray[np.int64] | None
+    chunks: Chunks, xq: mx.array, radius: float, metric: Metric, stream: Stream, selected: NDArray[np.int64] | None
 ) -> Ranges:
     """The vectors nearer than a radius, of all or of those with the ids ``selected``, ascending; by id."""
     chunks = _joined(chunks, stream)
@@ -90,7 +91,7 @@ def within(
     for chunk, part, first in zip(chunks, _split(chunks, selected), _starts(chunks), strict=True):
         if part is not None and part.size == 0:
             continue
-        lims, D, I = _core.range_search(xq, chunk, radius, metric, rows=part)
+        lims, D, I = _core.range_search(xq, chunk, radius, *metric, rows=part)
         found.append((lims, D, I + first if first else I))
     return found[0] if len(found) == 1 else concatenated(found, xq.shape[0])
 
@@ -105,9 +106,9 @@ def _split(chunks: Chunks, selected: NDArray[np.int64] | None) -> list[mx.array 
 
 
 def _knn(
-    xq: mx.array, chunk: mx.array, k: int, metric: int, rows: mx.array | None, stream: Stream
+    xq: mx.array, chunk: mx.array, k: int, metric: Metric, rows: mx.array | None, stream: Stream
 ) -> tuple[mx.array, mx.array]:
-    return _core.knn(xq, chunk, k, metric, rows=rows, stream=stream)
+    return _core.knn(xq, chunk, k, *metric, rows=rows, stream=stream)
 
 
 def rows(chunks: Chunks, start: int, count: int) -> mx.array:

@@ -553,7 +553,7 @@ class Index(Unsupported, metaclass=_Sealed):
     def _distances_at(self, x: mx.array, ids: mx.array, stream: Stream) -> mx.array:
         """Distances (n, m) of queries (n, d) to the stored vectors of lazy ids (n, m), NaN where there is none."""
         stored = self._reconstruct_batch(ids.reshape(-1)).reshape(*ids.shape, self.d)
-        return distances_to(x, stored, self.metric_type, stream)
+        return distances_to(x, stored, self.metric_type, self.metric_arg, stream)
 
     def _check_compatible(self, op: str, other: Any) -> None:
         """What else must be equal for a merge: by ``_require_same``."""
