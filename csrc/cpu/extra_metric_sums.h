@@ -79,9 +79,7 @@ struct SumLp {
 
 struct SumCanberra {
   vf sum{};
-  METALFAISS_INLINE void add(vf x, vf y, vi live, float) {
-    sum += select(live, abs(x - y) / (abs(x) + abs(y)), vf{});
-  }
+  METALFAISS_INLINE void add(vf x, vf y, vi live, float) { sum += select(live, abs(x - y) / (abs(x) + abs(y)), vf{}); }
   METALFAISS_INLINE float result(int64_t) const { return METALFAISS_SIMD_LEVEL::sum(sum); }
 };
 

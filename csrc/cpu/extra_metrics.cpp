@@ -1,5 +1,5 @@
-// Queries meet blocks of rows that stay in the caches, four rows at a time: loads of a query are shared, and the sums are
-// independent.
+// Queries meet blocks of rows that stay in the caches, four rows at a time: loads of a query are shared, and the sums
+// are independent.
 #include "cpu/extra_metrics.h"
 
 #include "cpu/extra_metric_sums.h"
@@ -13,6 +13,7 @@ namespace {
 constexpr int kRows = 4;
 constexpr int64_t kBlockRows = 64;
 constexpr int64_t kTaskQueries = 16;
+constexpr int64_t kFoundBytes = 4 << 20;  // of the results of a chunk of queries, for each of a few slices of the rows
 
 METALFAISS_INLINE vi first_of_lanes(int64_t n) {
   vi lane;
@@ -103,12 +104,11 @@ void search(const ExtraMetricArgs& g) {
     for (int64_t i = 0; i < count; i++) {
       heaps[i] = TopK(found + (slice * n + q + i) * k, k);
     }
-    score<Sum>(g, q, count, slice * step, at_most((slice + 1) * step, rows),
-               [&](int64_t i, int64_t j, float distance) {
-                 if (__builtin_fabsf(distance) <= kFloatMax) {
-                   heaps[i - q].push({similarity ? -distance : distance, g.database.stored_row(j)});
-                 }
-               });
+    score<Sum>(g, q, count, slice * step, at_most((slice + 1) * step, rows), [&](int64_t i, int64_t j, float distance) {
+      if (__builtin_fabsf(distance) <= kFloatMax) {
+        heaps[i - q].push({similarity ? -distance : distance, g.database.stored_row(j)});
+      }
+    });
     for (int64_t i = 0; i < count; i++) {
       sizes[slice * n + q + i] = heaps[i].size();
     }
@@ -145,9 +145,24 @@ void search_within(const ExtraMetricArgs& g) {
   });
 }
 
+// A chunk of queries at a time, for results to find room in the scratch memory.
+template <typename Sum>
+void search_in_chunks(const ExtraMetricArgs& g) {
+  int64_t k = at_least(1, at_most(g.k, g.database.rows));
+  int64_t chunk = at_least(1, kFoundBytes / static_cast<int64_t>(sizeof(Scored)) / k / kTaskQueries) * kTaskQueries;
+  for (int64_t first = 0; first < g.queries.rows; first += chunk) {
+    ExtraMetricArgs part = g;
+    part.queries.data = static_cast<const float*>(g.queries.data) + first * g.queries.cols;
+    part.queries.rows = at_most(chunk, g.queries.rows - first);
+    part.distances = g.distances + first * g.k;
+    part.ids = g.ids + first * g.k;
+    search<Sum>(part);
+  }
+}
+
 template <typename Sum>
 void run(const ExtraMetricArgs& g) {
-  g.all ? score_all<Sum>(g) : g.distances ? search<Sum>(g) : search_within<Sum>(g);
+  g.all ? score_all<Sum>(g) : g.distances ? search_in_chunks<Sum>(g) : search_within<Sum>(g);
 }
 
 }  // namespace

@@ -20,8 +20,8 @@ enum class ExtraMetric : int {
   gower = 25
 };
 
-// Queries are row-contiguous float32, the database has any strides; float32 arithmetic. A distance that is not finite is
-// no result of a search. Exactly one of `all`, `distances` and `emit` says what to do.
+// Queries are row-contiguous float32, the database has any strides; float32 arithmetic. A distance that is not finite
+// is no result of a search. Exactly one of `all`, `distances` and `emit` says what to do.
 struct ExtraMetricArgs {
   ExtraMetric metric;
   float p;  // of lp

@@ -30,18 +30,19 @@ class ExtraMetricSearch : public mx::Primitive {
     for (mx::array& out : outputs) {
       allocate(out);
     }
-    schedule(stream(), [q = inputs[0], b = inputs[1], rows = rows_of(inputs), outputs, metric = metric_,
-                        k = k_]() mutable {
-      cpu::ExtraMetricArgs args{metric.metric, metric.p, matrix_view(q, q.shape(), 0), picked(b, rows), nullptr, k,
-                                nullptr,       nullptr,  0,                            nullptr};
-      if (k) {
-        args.distances = outputs[0].data<float>();
-        args.ids = outputs[1].data<int64_t>();
-      } else {
-        args.all = outputs[0].data<float>();
-      }
-      cpu::extra_metrics(args);
-    });
+    schedule(
+        stream(), [q = inputs[0], b = inputs[1], rows = rows_of(inputs), outputs, metric = metric_, k = k_]() mutable {
+          cpu::ExtraMetricArgs args{
+              metric.metric, metric.p, matrix_view(q, q.shape(), 0), picked(b, rows), nullptr, k, nullptr, nullptr, 0,
+              nullptr};
+          if (k) {
+            args.distances = outputs[0].data<float>();
+            args.ids = outputs[1].data<int64_t>();
+          } else {
+            args.all = outputs[0].data<float>();
+          }
+          cpu::extra_metrics(args);
+        });
   }
 
   void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override {
@@ -70,14 +71,14 @@ class ExtraMetricSearch : public mx::Primitive {
 };
 
 std::vector<mx::array> prepared(const char* op, const mx::array& xq, const mx::array& xb, mx::Stream s) {
-  require(s.device == mx::Device::cpu, op, "The stream must be a CPU stream for this metric: pass stream=mx.cpu. "
+  require(s.device == mx::Device::cpu, op,
+          "The stream must be a CPU stream for this metric: pass stream=mx.cpu. "
           "Received a GPU stream.");
   require(xq.ndim() == 2 && xb.ndim() == 2 && xq.shape(1) == xb.shape(1), op,
           "xq and xb must have shapes (nq, d) and (nb, d) for this metric. Received ", xq.shape(), " and ", xb.shape(),
           ".");
   floating_result_type(op, {xq});
-  return {mx::contiguous(mx::astype(xq, mx::float32, s), false, s),
-          mx::astype(xb, floating_result_type(op, {xb}), s)};
+  return {mx::contiguous(mx::astype(xq, mx::float32, s), false, s), mx::astype(xb, floating_result_type(op, {xb}), s)};
 }
 
 }  // namespace
