@@ -133,6 +133,8 @@ def test_forms_of_input(simd_level: str) -> None:
     for queries in (mx.array(x), x.astype(np.float64), np.asfortranarray(x), x[::-1][::-1]):
         for ours, other in zip(index.range_search(queries, np.float32(5.0)), expected, strict=True):
             np.testing.assert_array_equal(ours, other)
+    for stream in (mx.cpu, mx.Device(mx.cpu), mx.default_stream(mx.Device(mx.cpu))):
+        assert index.range_search(x, 5.0, stream=stream)[1].size == expected[1].size
     assert index.range_search(x[:0], 1.0)[0].tolist() == [0]
     assert IndexFlat(6).range_search(x, 1.0)[0].tolist() == [0] * 61
     everything = index.range_search(x, 1e30)

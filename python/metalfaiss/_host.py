@@ -148,8 +148,8 @@ def require_cpu(op: str, stream: Stream) -> None:
     Raises:
         ValueError: the stream, or MLX's default one for None, is a GPU's.
     """
-    device = mx.default_device() if stream is None else getattr(stream, "device", stream)
-    if device.type == mx.gpu:
+    device = mx.default_device() if stream is None else stream.device if isinstance(stream, mx.Stream) else stream
+    if getattr(device, "type", device) == mx.gpu:  # mx.gpu itself is a type of device
         raise ValueError(f"[{op}] The stream must be a CPU stream: pass stream=mx.cpu. Received a GPU stream.")
 
 

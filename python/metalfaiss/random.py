@@ -99,5 +99,6 @@ def _normal(seed: int, n: int) -> NDArray[np.float64]:
         inside = square < 1
         if 2 * np.count_nonzero(inside) >= n:
             points, square = points[inside], square[inside]
-            return (points * np.sqrt(-2 * np.log(square) / square)[:, None]).reshape(-1)[:n]
+            numbers: NDArray[np.float64] = points * np.sqrt(-2 * np.log(square) / square)[:, None]
+            return numbers.reshape(-1)[:n]
         drawn *= 2
