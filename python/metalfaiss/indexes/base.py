@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from metalfaiss import _host
 from metalfaiss._host import Array, Stream
 from metalfaiss.indexes import _checks
+from metalfaiss.indexes._ex import ExCalls
 from metalfaiss.indexes._state import State
 from metalfaiss.numeric import Float32
 from metalfaiss.search_parameters import SearchParameters
@@ -18,7 +19,7 @@ from metalfaiss.search_parameters import SearchParameters
 __all__ = ["Index"]
 
 
-class Index(State):
+class Index(State, ExCalls):
     """Vectors of ``d`` dimensions that can be searched, numbered from 0 in the order in which they are added.
 
     NumPy arrays and ``mx.array`` are both taken. NumPy queries get NumPy results. ``mx.array`` queries get lazy
