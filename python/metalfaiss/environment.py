@@ -59,10 +59,12 @@ class SIMDConfig:
 
     @staticmethod
     def get_level_name() -> str:
+        """Its name, without ``SIMDLevel_``."""
         return _NAMES[SIMDConfig.get_level()]
 
     @staticmethod
     def get_dispatched_level() -> int:
+        """The level in use: operations are never dispatched to another one."""
         return SIMDConfig.get_level()
 
     @staticmethod
