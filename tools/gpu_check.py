@@ -117,7 +117,7 @@ def main() -> int:
     limits = {part: float(given.get(part, SHARES[part])) for part in parts}
     begin, outcomes = time.monotonic(), []
     with tempfile.TemporaryDirectory() as cache:  # empty, so that the first run of the smoke part compiles
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "METALFAISS_CACHE_DIR": cache}
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "XDG_CACHE_HOME": cache}
         for part in parts:
             left = args.limit - (time.monotonic() - begin) if args.limit else limits[part]
             outcomes.append(run(part, min(limits[part], left), args, environment))

@@ -15,11 +15,13 @@ NB_MODULE(_core, m) {
   metalfaiss::bind_graph(m);
   metalfaiss::bind_config(m);
   metalfaiss::bind_faiss_file(m);
+  metalfaiss::bind_codec(m);
   metalfaiss::bind_gemm(m);
   metalfaiss::bind_gpu(m);
+  metalfaiss::bind_hamming(m);
   metalfaiss::bind_id_selector(m);
   metalfaiss::bind_inverted_lists(m);
-  metalfaiss::bind_hamming(m);
+  metalfaiss::bind_ivf_search(m);
   metalfaiss::bind_kmeans(m);
   metalfaiss::bind_knn(m);
   metalfaiss::bind_pairwise_distances(m);

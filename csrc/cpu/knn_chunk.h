@@ -110,7 +110,7 @@ void score_directly(const Search& s, int64_t first, int64_t count, DirectBlock* 
   for (int64_t j = 0; j < count; j += kDirectRows) {
     int64_t n = at_most(kDirectRows, count - j), at = first + j;
     Matrix rows = b;
-    if (b.col_stride != 1) {
+    if (b.col_stride != 1 || b.type == Float::code) {
       for (int64_t i = 0; i < n; i++) {
         float_row(b, at + i, scratch + i * d);
       }

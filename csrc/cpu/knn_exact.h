@@ -3,6 +3,7 @@
 
 #include "cpu/matrix.h"
 #include "cpu/simd.h"
+#include "cpu/sq_rows.h"
 
 namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
 
@@ -30,6 +31,9 @@ METALFAISS_INLINE const float* float_row(const Matrix& m, int64_t i, float* scra
       return convert_row(static_cast<const half_t*>(m.data) + at, m.cols, m.col_stride, scratch);
     case Float::bf16:
       return convert_row(static_cast<const bfloat_t*>(m.data) + at, m.cols, m.col_stride, scratch);
+    case Float::code:
+      decode_row(*m.codec, static_cast<const uint8_t*>(m.data) + at, nullptr, scratch);
+      return scratch;
     default: {
       const float* row = static_cast<const float*>(m.data) + at;
       return m.col_stride == 1 ? row : convert_row(row, m.cols, m.col_stride, scratch);

@@ -210,6 +210,14 @@ void parallel_for(int64_t n, FunctionRef<void(int64_t)> f) {
   run(job, static_cast<int>(threads));
 }
 
+SerialScope::SerialScope() : before_(inside_parallel_for) {
+  inside_parallel_for = true;
+}
+
+SerialScope::~SerialScope() {
+  inside_parallel_for = before_;
+}
+
 void* thread_scratch(Scratch slot, size_t bytes) {
   thread_local std::array<ScratchBuffer, static_cast<size_t>(Scratch::count)> buffers;
   ScratchBuffer& buffer = buffers[static_cast<size_t>(slot)];

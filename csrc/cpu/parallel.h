@@ -32,6 +32,18 @@ void set_num_threads(int n);  // n >= 1
 // f must not throw. Safe to call from several threads at once.
 void parallel_for(int64_t n, FunctionRef<void(int64_t)> f);
 
+// While one lives, parallel_for on this thread uses no other: for callers of whom there are many at once.
+class SerialScope {
+ public:
+  SerialScope();
+  ~SerialScope();
+  SerialScope(const SerialScope&) = delete;
+  SerialScope& operator=(const SerialScope&) = delete;
+
+ private:
+  bool before_;
+};
+
 // Scratch memory of the calling thread, 64-byte aligned, uninitialised, kept between calls so that hot kernels do not
 // pay for page faults. A later request for the same slot may move it: one slot, one user on the stack.
 enum class Scratch { packed_a, packed_b, tile, partial, product, candidates, count };

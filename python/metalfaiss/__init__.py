@@ -4,6 +4,7 @@
 """
 
 from metalfaiss import _loader as _loader  # first: checks MLX before anything loads the extension
+from metalfaiss import ivflib
 from metalfaiss._core import num_threads, set_num_threads, set_simd_level, simd_level
 from metalfaiss.autotune import (
     AutoTuneCriterion,
@@ -70,10 +71,14 @@ from metalfaiss.indexes.binary_id_map import IndexBinaryIDMap, IndexBinaryIDMap2
 from metalfaiss.indexes.binary_ivf import IndexBinaryIVF
 from metalfaiss.indexes.flat import IndexFlat, IndexFlatIP, IndexFlatL2
 from metalfaiss.indexes.idmap import IndexIDMap, IndexIDMap2
+from metalfaiss.indexes.ivf import IndexIVF
+from metalfaiss.indexes.ivf_flat import IndexIVFFlat
+from metalfaiss.indexes.ivf_scalar_quantizer import IndexIVFScalarQuantizer
 from metalfaiss.indexes.lsh import IndexLSH
 from metalfaiss.indexes.pretransform import IndexPreTransform
 from metalfaiss.indexes.refine import IndexRefine, IndexRefineFlat
 from metalfaiss.indexes.replicas import IndexProxy, IndexReplicas
+from metalfaiss.indexes.scalar_quantizer import IndexScalarQuantizer
 from metalfaiss.indexes.shards import IndexShards
 from metalfaiss.integration import install_as_faiss
 from metalfaiss.inverted_lists import ArrayInvertedLists, DirectMap, InvertedLists
@@ -112,6 +117,7 @@ from metalfaiss.io import (
     write_InvertedLists,
     write_VectorTransform,
 )
+from metalfaiss.ivflib import extract_index_ivf, try_extract_index_ivf
 from metalfaiss.metrics import (
     METRIC_GOWER,
     METRIC_INNER_PRODUCT,
@@ -136,6 +142,7 @@ from metalfaiss.results import (
     merge_knn_results,
     ranklist_intersection_size,
 )
+from metalfaiss.scalar_quantizer import ScalarQuantizer
 from metalfaiss.search_parameters import (
     IndexRefineSearchParameters,
     IVFSearchParameters,
@@ -248,6 +255,9 @@ __all__ = [
     "IndexFlatL2",
     "IndexIDMap",
     "IndexIDMap2",
+    "IndexIVF",
+    "IndexIVFFlat",
+    "IndexIVFScalarQuantizer",
     "IndexLSH",
     "IndexPreTransform",
     "IndexProxy",
@@ -255,6 +265,7 @@ __all__ = [
     "IndexRefineFlat",
     "IndexRefineSearchParameters",
     "IndexReplicas",
+    "IndexScalarQuantizer",
     "IndexShards",
     "Int8",
     "Int8Vector",
@@ -294,6 +305,7 @@ __all__ = [
     "SIMDLevel_AVX2",
     "SIMDLevel_AVX512",
     "SIMDLevel_NONE",
+    "ScalarQuantizer",
     "SearchParameters",
     "SearchParametersIVF",
     "SearchParametersPreTransform",
@@ -319,6 +331,7 @@ __all__ = [
     "downcast_VectorTransform",
     "downcast_index",
     "eval_intersection",
+    "extract_index_ivf",
     "fvecs2bitvecs",
     "get_compile_options",
     "get_mem_usage_kb",
@@ -329,6 +342,7 @@ __all__ = [
     "index_factory",
     "install_as_faiss",
     "is_similarity_metric",
+    "ivflib",
     "kmeans_clustering",
     "knn",
     "knn_hamming",
@@ -359,6 +373,7 @@ __all__ = [
     "show_config",
     "simd_level",
     "swig_ptr",
+    "try_extract_index_ivf",
     "unpack_bitstrings",
     "vector_float_to_array",
     "vector_to_array",

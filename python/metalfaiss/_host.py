@@ -19,6 +19,7 @@ __all__ = [
     "ArrayLike",
     "Stream",
     "check_output",
+    "check_vectors",
     "empty",
     "finish",
     "ids",
@@ -30,6 +31,7 @@ __all__ = [
     "to_mlx",
     "to_numpy",
     "vectors",
+    "view",
 ]
 
 Array: TypeAlias = mx.array | NDArray[Any]
@@ -80,8 +82,8 @@ def to_mlx(op: str, name: str, x: ArrayLike) -> mx.array:
     return mx.array(np.asarray(a, dtype=dtype, order="C"))  # mx.array refuses negative strides
 
 
-def vectors(op: str, x: Array, d: int) -> mx.array:
-    """``x`` as an array of vectors, shape (n, d): an ``mx.array`` as it is, a NumPy array copied as float32.
+def check_vectors(op: str, x: Array, d: int) -> None:
+    """Checks an array of vectors, shape (n, d).
 
     Raises:
         TypeError: ``x`` is no array, or not of real numbers.
@@ -94,6 +96,16 @@ def vectors(op: str, x: Array, d: int) -> mx.array:
         raise TypeError(f"[{op}] x must hold real numbers. Received {x.dtype}.")
     if x.ndim != 2 or x.shape[1] != d:
         raise ValueError(f"[{op}] x must have shape (n, {d}). Received {tuple(x.shape)}.")
+
+
+def vectors(op: str, x: Array, d: int) -> mx.array:
+    """``x`` as an array of vectors, shape (n, d): an ``mx.array`` as it is, a NumPy array copied as float32.
+
+    Raises:
+        TypeError: ``x`` is no array, or not of real numbers.
+        ValueError: its shape is not (n, d).
+    """
+    check_vectors(op, x, d)
     return x if isinstance(x, mx.array) else mx.array(np.ascontiguousarray(x, dtype=np.float32))
 
 
@@ -174,6 +186,12 @@ def to_numpy(*arrays: mx.array) -> list[NDArray[Any]]:
     """Evaluates the arrays together, and copies them."""
     mx.eval(*arrays)
     return [np.array(a) for a in arrays]
+
+
+def view(x: mx.array) -> NDArray[Any]:
+    """The computed array as NumPy, read-only, without a copy."""
+    mx.eval(x)
+    return np.array(x, copy=False)
 
 
 def output(array: NDArray[Any], out: NDArray[Any] | None) -> NDArray[Any]:

@@ -11,17 +11,6 @@ faiss.omp_set_num_threads(1)  # its threads wait actively
 D = 16
 FLAT = ["Flat", "IDMap,Flat", "IDMap2,Flat", "Flat,RFlat", "PCA4,Flat", "IDMap2,L2norm,PCAR8,Flat", "RR8,Flat,RFlat"]
 FLAT += ["LSH", "LSHrt", "ITQ8,LSHt"]
-    "Flat",
-    "IDMap,Flat",
-    "IDMap2,Flat",
-    "Flat,RFlat",
-    "PCA4,Flat",
-    "IDMap2,L2norm,PCAR8,Flat",
-    "RR8,Flat,RFlat",
-    "LSH",
-    "LSHrt",
-    "ITQ8,LSHt",
-]
 
 
 def vectors(n: int, seed: int = 0, d: int = D) -> Any:

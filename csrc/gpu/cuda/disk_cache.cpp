@@ -62,9 +62,6 @@ std::string unique_suffix() {
 }  // namespace
 
 fs::path DiskCache::user_folder() {
-  if (const char* chosen = std::getenv("METALFAISS_CACHE_DIR")) {
-    return chosen;
-  }
   const char* cache = std::getenv("XDG_CACHE_HOME");
   if (cache && *cache == '/') {
     return fs::path(cache) / "metalfaiss";

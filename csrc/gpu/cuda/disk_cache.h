@@ -22,8 +22,7 @@ class DiskCache {
   // nothing: the next process works again.
   void store(std::string_view key, std::string_view value) const;
 
-  // $METALFAISS_CACHE_DIR, otherwise metalfaiss in $XDG_CACHE_HOME or in ~/.cache. Empty where there is neither, or
-  // where METALFAISS_CACHE_DIR is set to nothing.
+  // metalfaiss in $XDG_CACHE_HOME or in ~/.cache. Empty where there is neither.
   static std::filesystem::path user_folder();
 
  private:

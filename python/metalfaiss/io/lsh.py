@@ -20,7 +20,10 @@ def read_lsh(record: Record) -> IndexLSH:
     record.require(0 < d <= 1 << 20 and 0 < nbits <= 1 << 20, "d and nbits must be from 1 to 1048576", (d, nbits))
     record.require(record["rrot"].fourcc == "rrot", "rrot must be a RandomRotationMatrix", record["rrot"].class_name)
     rotation: RandomRotationMatrix = object_of(record["rrot"])
-    index = IndexLSH(d, nbits, False, record["train_thresholds"])
+    record.require(record["rotate_data"] or nbits <= d, "nbits must be at most d without rotation", nbits)
+    index = IndexLSH(d, min(nbits, d), False, record["train_thresholds"])  # makes no rotation: the file has it
+    index.nbits = nbits
+    index._reset()
     record.require(record["code_size"] == index.code_size, f"code_size must be {index.code_size}", record["code_size"])
     index.rotate_data, index.rrot = record["rotate_data"], rotation
     record.require(rotation.is_trained or not index.rotate_data, "rrot must be trained", "one that is not")

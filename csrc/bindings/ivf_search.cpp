@@ -1,0 +1,111 @@
+#include "ops/ivf_search.h"
+
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/tuple.h>
+
+#include "bindings/bindings.h"
+
+namespace metalfaiss {
+
+namespace {
+
+using index::InvertedLists;
+using Probes = nb::ndarray<const int64_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Vectors = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+ops::IvfSource source_of(const InvertedLists& lists, std::shared_ptr<index::Codec> codec, int metric, int64_t max_codes,
+                         std::shared_ptr<index::IdSelector> selector) {
+  return {lists.snapshot(), std::move(codec), ops::metric_from_int("ivf_search", metric), max_codes,
+          std::move(selector)};
+}
+
+template <typename T>
+nb::ndarray<nb::numpy, T, nb::ndim<1>> numpy_array(std::vector<T> values) {
+  auto* owned = new std::vector<T>(std::move(values));
+  nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+  return {owned->data(), {owned->size()}, owner};
+}
+
+}  // namespace
+
+void bind_ivf_search(nb::module_& m) {
+  m.def(
+      "ivf_search",
+      [](const mlx::core::array& xq, const mlx::core::array& probes, const std::optional<mlx::core::array>& centroids,
+         const InvertedLists& lists, std::shared_ptr<index::Codec> codec, int64_t k, int metric, int64_t max_codes,
+         std::shared_ptr<index::IdSelector> selector, bool places, mlx::core::StreamOrDevice s) {
+        return ops::ivf_search(xq, probes, centroids, source_of(lists, codec, metric, max_codes, selector), k, places,
+                               s);
+      },
+      "xq"_a, "probes"_a, "centroids"_a.none(), "lists"_a, "codec"_a, "k"_a, "metric"_a, nb::kw_only(),
+      "max_codes"_a = 0, "selector"_a.none() = nb::none(), "places"_a = false, "stream"_a = nb::none(),
+      R"(Search of inverted lists, as they are now: the ``k`` best of what each query probes.
+
+Args:
+    xq (array): queries, shape ``(nq, d)``; used as float32.
+    probes (array): the lists that each looks at, shape ``(nq, nprobe)``, best first; negative ones are skipped.
+    centroids (array, optional): added to the decoded codes of each list, shape ``(nlist, d)``.
+    lists (InvertedLists): what is searched.
+    codec (Codec): how codes are decoded.
+    k (int): how many results per query, at least 1.
+    metric (int): ``METRIC_L2`` (1, squared distances, ascending) or ``METRIC_INNER_PRODUCT`` (0, descending).
+    max_codes (int): how many entries a query looks at, at most; 0 for all.
+    selector (IdSelector, optional): which ids take part.
+    places (bool): results are ``list << 32 | offset`` instead of ids.
+    stream (Stream or Device, optional): where to run.
+
+Returns:
+    tuple(array, array): distances, float32, and ids, int64, both of shape ``(nq, k)``. Equal distances are ordered by
+    id. Missing results have id -1 and the largest (L2) or lowest (inner product) finite float32.
+
+Raises:
+    ValueError: shapes do not match, ``k`` < 1, an unknown metric, or the stream's device has no kernel.
+)");
+  m.def(
+      "ivf_search_now",
+      [](const Vectors& xq, const mlx::core::array& centers, int center_metric, int64_t nprobe, bool add_centers,
+         const InvertedLists& lists, std::shared_ptr<index::Codec> codec, int64_t k, int metric, int64_t max_codes,
+         std::shared_ptr<index::IdSelector> selector) {
+        size_t n = xq.shape(0), columns = static_cast<size_t>(k);
+        auto* distances = new std::vector<float>(n * columns);
+        nb::capsule own_distances(distances, [](void* p) noexcept { delete static_cast<std::vector<float>*>(p); });
+        auto* ids = new std::vector<int64_t>(n * columns);
+        nb::capsule own_ids(ids, [](void* p) noexcept { delete static_cast<std::vector<int64_t>*>(p); });
+        ops::IvfSource source = source_of(lists, std::move(codec), metric, max_codes, std::move(selector));
+        {
+          nb::gil_scoped_release release;
+          ops::ivf_assign_and_search(source, xq.data(), static_cast<int64_t>(n), centers,
+                                     ops::metric_from_int("ivf_search_now", center_metric), nprobe, add_centers, k,
+                                     distances->data(), ids->data());
+        }
+        return std::make_pair(
+            nb::ndarray<nb::numpy, float, nb::ndim<2>>(distances->data(), {n, columns}, own_distances),
+            nb::ndarray<nb::numpy, int64_t, nb::ndim<2>>(ids->data(), {n, columns}, own_ids));
+      },
+      "xq"_a, "centers"_a, "center_metric"_a, "nprobe"_a, "add_centers"_a, "lists"_a, "codec"_a, "k"_a, "metric"_a,
+      nb::kw_only(), "max_codes"_a = 0, "selector"_a.none() = nb::none(),
+      "ivf_search at once, on the calling thread, of the lists of the nprobe nearest centers, an evaluated array.");
+  m.def(
+      "ivf_range_search",
+      [](const Vectors& xq, const Probes& probes, const std::optional<Vectors>& centroids, const InvertedLists& lists,
+         std::shared_ptr<index::Codec> codec, float radius, int metric, int64_t max_codes,
+         std::shared_ptr<index::IdSelector> selector) {
+        ops::RangeResult found;
+        {
+          nb::gil_scoped_release release;
+          found = ops::ivf_range_search(
+              source_of(lists, codec, metric, max_codes, selector), xq.data(), static_cast<int64_t>(xq.shape(0)),
+              probes.data(), static_cast<int64_t>(probes.shape(1)), centroids ? centroids->data() : nullptr, radius);
+        }
+        return std::make_tuple(numpy_array(std::move(found.limits)), numpy_array(std::move(found.distances)),
+                               numpy_array(std::move(found.ids)));
+      },
+      "xq"_a, "probes"_a, "centroids"_a.none(), "lists"_a, "codec"_a, "radius"_a, "metric"_a, nb::kw_only(),
+      "max_codes"_a = 0, "selector"_a.none() = nb::none(),
+      "All entries within a radius: limits (nq + 1,), distances and ids, those of a query by id.");
+}
+
+}  // namespace metalfaiss

@@ -1,0 +1,144 @@
+// Decoding in registers: W components of a code at a time.
+#pragma once
+
+#include "cpu/row_codec.h"
+#include "cpu/simd.h"
+
+namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
+
+typedef uint8_t vu8 __attribute__((vector_size(W)));
+
+template <CodeType type>
+inline constexpr bool kScaled = type == CodeType::sq8 || type == CodeType::sq6 || type == CodeType::sq4;
+
+template <CodeType type>
+inline constexpr float kLevels = type == CodeType::sq8   ? 255.0f
+                                 : type == CodeType::sq6 ? 63.0f
+                                                         : 15.0f;
+
+// Words of 32 bits, each for `lanes` lanes, as a vector that repeats each word for its lanes.
+template <int lanes>
+METALFAISS_INLINE vu spread_words(const uint32_t* words) {
+  vu v;
+#pragma GCC unroll 16
+  for (int i = 0; i < W; i++) {
+    v[i] = words[i / lanes];
+  }
+  return v;
+}
+
+// Components [p, p + W) of a code as integers, p a multiple of W. Reads nothing behind them.
+template <CodeType type>
+METALFAISS_INLINE vu load_levels(const uint8_t* code, int64_t p) {
+  if constexpr (type == CodeType::sq4) {
+    constexpr int kWords = (W + 7) / 8;
+    uint32_t words[kWords] = {};
+    __builtin_memcpy(words, code + p / 2, W / 2);
+    vu shift;
+    for (int i = 0; i < W; i++) {
+      shift[i] = 4 * (i % 8);
+    }
+    return (spread_words<8>(words) >> shift) & 15u;
+  } else if constexpr (type == CodeType::sq6) {
+    uint32_t words[W / 4] = {};
+    for (int i = 0; i < W / 4; i++) {
+      __builtin_memcpy(words + i, code + p / 4 * 3 + 3 * i, 3);
+    }
+    vu shift;
+    for (int i = 0; i < W; i++) {
+      shift[i] = 6 * (i % 4);
+    }
+    return (spread_words<4>(words) >> shift) & 63u;
+  } else {
+    return __builtin_convertvector(load_as<vu8>(code + p), vu);
+  }
+}
+
+template <CodeType type>
+METALFAISS_INLINE uint32_t level_at(const uint8_t* code, int64_t p) {
+  if constexpr (type == CodeType::sq4) {
+    return (code[p / 2] >> (4 * (p % 2))) & 15u;
+  } else if constexpr (type == CodeType::sq6) {
+    int64_t bit = 6 * p;
+    uint32_t low = code[bit / 8], high = bit % 8 > 2 ? code[bit / 8 + 1] : 0;
+    return ((low | high << 8) >> (bit % 8)) & 63u;
+  } else {
+    return code[p];
+  }
+}
+
+// What W levels of components [p, p + W) stand for.
+template <CodeType type>
+METALFAISS_INLINE vf value_of_levels(const RowCodec& codec, vu levels, int64_t p) {
+  vf x = __builtin_convertvector((vi)levels, vf);
+  if constexpr (kScaled<type>) {
+    const float inverse = 1.0f / kLevels<type>;
+    return fma((x + 0.5f) * inverse, load(codec.vdiff + p), load(codec.vmin + p));
+  } else if constexpr (type == CodeType::s8) {
+    return x - 128.0f;
+  }
+  return x;
+}
+
+template <CodeType type>
+METALFAISS_INLINE float value_of_level(const RowCodec& codec, uint32_t level, int64_t p) {
+  float x = static_cast<float>(level);
+  if constexpr (kScaled<type>) {
+    const float inverse = 1.0f / kLevels<type>;
+    return __builtin_fmaf((x + 0.5f) * inverse, codec.vdiff[p], codec.vmin[p]);
+  } else if constexpr (type == CodeType::s8) {
+    return x - 128.0f;
+  }
+  return x;
+}
+
+// A whole row: `add` (d floats, or null) is added to it.
+template <CodeType type>
+METALFAISS_INLINE void decode_levels(const RowCodec& codec, const uint8_t* code, const float* add, float* out) {
+  int64_t p = 0;
+  for (; p + W <= codec.d; p += W) {
+    vf x = value_of_levels<type>(codec, load_levels<type>(code, p), p);
+    store(out + p, add ? x + load(add + p) : x);
+  }
+  for (; p < codec.d; p++) {
+    float x = value_of_level<type>(codec, level_at<type>(code, p), p);
+    out[p] = add ? x + add[p] : x;
+  }
+}
+
+template <typename T>
+METALFAISS_INLINE void decode_floats(const RowCodec& codec, const uint8_t* code, const float* add, float* out) {
+  const T* row = reinterpret_cast<const T*>(code);
+  for (int64_t p = 0; p < codec.d; p += W) {
+    int lanes = codec.d - p < W ? static_cast<int>(codec.d - p) : W;
+    vf x = lanes == W ? load(row + p) : load_first(row + p, lanes);
+    if (add) {
+      x += lanes == W ? load(add + p) : load_first(add + p, lanes);
+    }
+    lanes == W ? store(out + p, x) : store_first(out + p, x, lanes);
+  }
+}
+
+inline __attribute__((noinline)) void decode_row(const RowCodec& codec, const uint8_t* code, const float* add,
+                                                 float* out) {
+  switch (codec.type) {
+    case CodeType::f32:
+      return decode_floats<float>(codec, code, add, out);
+    case CodeType::f16:
+      return decode_floats<half_t>(codec, code, add, out);
+    case CodeType::bf16:
+      return decode_floats<bfloat_t>(codec, code, add, out);
+    case CodeType::u8:
+      return decode_levels<CodeType::u8>(codec, code, add, out);
+    case CodeType::s8:
+      return decode_levels<CodeType::s8>(codec, code, add, out);
+    case CodeType::sq8:
+      return decode_levels<CodeType::sq8>(codec, code, add, out);
+    case CodeType::sq6:
+      return decode_levels<CodeType::sq6>(codec, code, add, out);
+    case CodeType::sq4:
+      return decode_levels<CodeType::sq4>(codec, code, add, out);
+  }
+}
+
+}  // namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL

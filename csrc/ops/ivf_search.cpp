@@ -1,0 +1,236 @@
+#include "ops/ivf_search.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <limits>
+#include <tuple>
+
+#include "cpu/ivf_scan.h"
+#include "cpu/knn.h"
+#include "cpu/parallel.h"
+#include "ops/codec.h"
+#include "ops/common.h"
+
+namespace metalfaiss::ops {
+
+namespace {
+
+constexpr const char* kName = "ivf_search";
+
+std::vector<cpu::ScanList> scan_lists(const IvfSource& source) {
+  std::vector<cpu::ScanList> out;
+  out.reserve(source.lists->size());
+  for (const index::InvertedList& list : *source.lists) {
+    out.push_back({list.codes(), list.ids(), list.size});
+  }
+  return out;
+}
+
+cpu::IvfScanArgs scan_args(const IvfSource& source, const std::vector<cpu::ScanList>& lists, const float* xq,
+                           int64_t nq, const int64_t* probes, int64_t nprobe, const float* centroids) {
+  cpu::IvfScanArgs args{};
+  args.queries = xq;
+  args.num_queries = nq;
+  args.codec = source.codec->view();
+  args.lists = lists.data();
+  args.nlist = static_cast<int64_t>(lists.size());
+  args.probes = probes;
+  args.nprobe = nprobe;
+  args.centroids = centroids;
+  args.inner_product = source.metric == Metric::inner_product;
+  args.max_codes = source.max_codes;
+  if (source.selector) {
+    args.selector = source.selector.get();
+    args.members = [](const void* selector, const int64_t* ids, int64_t n, uint8_t* out) {
+      static_cast<const index::IdSelector*>(selector)->members(ids, n, out);
+    };
+  }
+  return args;
+}
+
+// Of several searches at once each keeps to its own thread: together they keep all busy, and none waits for another.
+class Crowd {
+ public:
+  Crowd() {
+    int64_t now = std::chrono::steady_clock::now().time_since_epoch().count();
+    if (running_.fetch_add(1) > 0) {
+      crowded_at_ = now;
+    }
+    if (now - crowded_at_ < kLasts) {
+      serial_.emplace();
+    }
+  }
+  ~Crowd() { running_.fetch_sub(1); }
+
+ private:
+  static constexpr int64_t kLasts = 2'000'000;  // nanoseconds since there was a crowd
+  static inline std::atomic<int> running_{0};
+  static inline std::atomic<int64_t> crowded_at_{-kLasts};
+  std::optional<cpu::SerialScope> serial_;
+};
+
+class IvfSearch : public mx::Primitive {
+ public:
+  IvfSearch(mx::Stream s, IvfSource source, int64_t k, bool places)
+      : Primitive(s), source_(std::move(source)), k_(k), places_(places) {}
+
+  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+    allocate(outputs[0]);
+    allocate(outputs[1]);
+    schedule(stream(),
+             [inputs, distances = outputs[0], ids = outputs[1], source = source_, k = k_, places = places_]() mutable {
+               ivf_search_now(source, inputs[0].data<float>(), inputs[0].shape(0), inputs[1].data<int64_t>(),
+                              inputs[1].shape(1), inputs.size() > 2 ? inputs[2].data<float>() : nullptr, k, places,
+                              distances.data<float>(), ids.data<int64_t>());
+             });
+  }
+
+  void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override {
+    throw std::runtime_error(message(kName, "A GPU has no kernel for it: pass stream=mx.cpu. Received a GPU stream."));
+  }
+
+  std::vector<mx::array> jvp(const std::vector<mx::array>&, const std::vector<mx::array>&,
+                             const std::vector<int>&) override {
+    throw std::invalid_argument(message(kName,
+                                        "Distances found in inverted lists have no derivative: use IndexFlat. "
+                                        "Received a transformation that needs one."));
+  }
+  std::vector<mx::array> vjp(const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
+                             const std::vector<int>& argnums, const std::vector<mx::array>&) override {
+    return jvp(primals, cotangents, argnums);
+  }
+
+  // Queries are independent of each other: a batch of matrices is a longer one.
+  std::pair<std::vector<mx::array>, std::vector<int>> vmap(const std::vector<mx::array>& inputs,
+                                                           const std::vector<int>& axes) override {
+    require(inputs.size() < 3 || axes[2] < 0, kName, "Centroids must not be mapped by vmap. Received an axis.");
+    int b = axes[0] >= 0 ? inputs[0].shape(axes[0]) : inputs[1].shape(axes[1]);
+    auto flat = [&](int i) {
+      mx::array x = inputs[i];
+      if (axes[i] >= 0) {
+        x = mx::moveaxis(x, axes[i], 0, stream());
+      } else {
+        mx::Shape shape{b, x.shape(0), x.shape(1)};
+        x = mx::broadcast_to(x, shape, stream());
+      }
+      return mx::flatten(x, 0, 1, stream());
+    };
+    mx::array xq = flat(0);
+    int n = xq.shape(0) / b, k = static_cast<int>(k_);
+    std::optional<mx::array> centroids;
+    if (inputs.size() > 2) {
+      centroids = inputs[2];
+    }
+    auto [distances, ids] = ivf_search(xq, flat(1), centroids, source_, k_, places_, stream());
+    return {{mx::reshape(distances, {b, n, k}, stream()), mx::reshape(ids, {b, n, k}, stream())}, {0, 0}};
+  }
+
+  std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override {
+    mx::Shape shape{inputs[0].shape(0), static_cast<int>(k_)};
+    return {shape, shape};
+  }
+  const char* name() const override { return kName; }
+  bool is_equivalent(const Primitive& other) const override {
+    auto& o = static_cast<const IvfSearch&>(other);
+    return source_.lists == o.source_.lists && source_.codec == o.source_.codec && source_.metric == o.source_.metric &&
+           source_.max_codes == o.source_.max_codes && source_.selector == o.source_.selector && k_ == o.k_ &&
+           places_ == o.places_;
+  }
+
+ private:
+  IvfSource source_;
+  int64_t k_;
+  bool places_;
+};
+
+}  // namespace
+
+std::pair<mx::array, mx::array> ivf_search(const mx::array& xq, const mx::array& probes,
+                                           const std::optional<mx::array>& centroids, IvfSource source, int64_t k,
+                                           bool places, mx::StreamOrDevice s) {
+  mx::Stream stream = cpu_stream(kName, s);
+  int64_t d = source.codec->d;
+  require(xq.ndim() == 2 && xq.shape(1) == d, kName, "xq must have shape (n, ", d, "). Received ", xq.shape(), ".");
+  require(probes.ndim() == 2, kName, "probes must have shape (n, nprobe). Received ", probes.shape(), ".");
+  require(k >= 1 && k <= std::numeric_limits<mx::ShapeElem>::max(), kName,
+          "k must be at least 1 and less than 2^31. Received ", k, ".");
+  std::vector<mx::array> inputs{mx::contiguous(mx::astype(xq, mx::float32, stream), false, stream),
+                                mx::contiguous(mx::astype(probes, mx::int64, stream), false, stream)};
+  if (centroids) {
+    inputs.push_back(mx::contiguous(mx::astype(*centroids, mx::float32, stream), false, stream));
+  }
+  auto primitive = std::make_shared<IvfSearch>(stream, std::move(source), k, places);
+  auto shapes = primitive->output_shapes(inputs);
+  auto out = mx::array::make_arrays(shapes, {mx::float32, mx::int64}, primitive, inputs);
+  return {out[0], out[1]};
+}
+
+void ivf_search_now(const IvfSource& source, const float* xq, int64_t nq, const int64_t* probes, int64_t nprobe,
+                    const float* centroids, int64_t k, bool places, float* distances, int64_t* ids) {
+  std::vector<cpu::ScanList> lists = scan_lists(source);
+  cpu::IvfScanArgs args = scan_args(source, lists, xq, nq, probes, nprobe, centroids);
+  args.k = k;
+  args.places = places;
+  args.distances = distances;
+  args.ids = ids;
+  cpu::ivf_scan(args);
+}
+
+void ivf_assign_and_search(const IvfSource& source, const float* xq, int64_t nq, const mx::array& centers,
+                           Metric center_metric, int64_t nprobe, bool add_centers, int64_t k, float* distances,
+                           int64_t* ids) {
+  int64_t d = source.codec->d, nlist = static_cast<int64_t>(source.lists->size());
+  require(centers.ndim() == 2 && centers.shape(0) == nlist && centers.shape(1) == d && centers.dtype() == mx::float32,
+          "ivf_search_now", "centers must be float32 of shape (", nlist, ", ", d, "). Received ", centers.shape(), ".");
+  require(!add_centers || (centers.strides(0) == d && centers.strides(1) == 1), "ivf_search_now",
+          "centers must be row-contiguous. Received other strides.");
+  Crowd crowd;
+  std::vector<float> scores(nq * nprobe);
+  std::vector<int64_t> probes(nq * nprobe);
+  cpu::Matrix rows{centers.data<float>(), cpu::Float::f32, nlist, d, centers.strides(0), centers.strides(1)};
+  cpu::knn({{xq, cpu::Float::f32, nq, d, d, 1},
+            rows,
+            nprobe,
+            center_metric == Metric::inner_product,
+            scores.data(),
+            probes.data()});
+  ivf_search_now(source, xq, nq, probes.data(), nprobe, add_centers ? centers.data<float>() : nullptr, k, false,
+                 distances, ids);
+}
+
+RangeResult ivf_range_search(const IvfSource& source, const float* xq, int64_t nq, const int64_t* probes,
+                             int64_t nprobe, const float* centroids, float radius) {
+  struct Hit {
+    int64_t query, id;
+    float distance;
+  };
+  std::vector<std::vector<Hit>> found(cpu::num_threads());
+  std::vector<cpu::ScanList> lists = scan_lists(source);
+  auto emit = [](void* sink, int64_t worker, int64_t query, float distance, int64_t id) {
+    (*static_cast<std::vector<std::vector<Hit>>*>(sink))[worker].push_back({query, id, distance});
+  };
+  cpu::ivf_range_scan({scan_args(source, lists, xq, nq, probes, nprobe, centroids), radius, emit, &found});
+  std::vector<Hit> all;
+  for (const std::vector<Hit>& hits : found) {
+    all.insert(all.end(), hits.begin(), hits.end());
+  }
+  std::sort(all.begin(), all.end(), [](const Hit& a, const Hit& b) {
+    return std::tie(a.query, a.id, a.distance) < std::tie(b.query, b.id, b.distance);
+  });
+  RangeResult out;
+  out.limits.resize(nq + 1);
+  out.distances.reserve(all.size());
+  out.ids.reserve(all.size());
+  for (const Hit& hit : all) {
+    out.limits[hit.query + 1]++;
+    out.distances.push_back(hit.distance);
+    out.ids.push_back(hit.id);
+  }
+  for (int64_t i = 0; i < nq; i++) {
+    out.limits[i + 1] += out.limits[i];
+  }
+  return out;
+}
+
+}  // namespace metalfaiss::ops

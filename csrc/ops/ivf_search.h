@@ -1,0 +1,51 @@
+// Search of inverted lists as an MLX operation.
+#pragma once
+
+#include <optional>
+
+#include "index/codec.h"
+#include "index/id_selector.h"
+#include "index/inverted_lists.h"
+#include "mlx/array.h"
+#include "mlx/utils.h"
+#include "ops/metric.h"
+
+namespace metalfaiss::ops {
+
+namespace mx = mlx::core;
+
+// What is searched: lists as they were, how they are coded, and which of their ids take part (null: all).
+struct IvfSource {
+  index::InvertedLists::Snapshot lists;
+  index::CodecPtr codec;
+  Metric metric;
+  int64_t max_codes;
+  index::IdSelectorPtr selector;
+};
+
+// Distances (nq, k) and ids (nq, k) of the entries nearest to queries (nq, d) in the lists that `probes` (nq, nprobe)
+// names. `centroids` (nlist, d), if given, are added to decoded codes. `places`: instead of ids, list << 32 | offset.
+std::pair<mx::array, mx::array> ivf_search(const mx::array& xq, const mx::array& probes,
+                                           const std::optional<mx::array>& centroids, IvfSource source, int64_t k,
+                                           bool places, mx::StreamOrDevice s = {});
+
+// The same at once, on the calling thread and those of parallel_for.
+void ivf_search_now(const IvfSource& source, const float* xq, int64_t nq, const int64_t* probes, int64_t nprobe,
+                    const float* centroids, int64_t k, bool places, float* distances, int64_t* ids);
+
+// And of the lists of the nprobe nearest of evaluated centers (nlist, d), float32, which `add_centers` adds to codes.
+void ivf_assign_and_search(const IvfSource& source, const float* xq, int64_t nq, const mx::array& centers,
+                           Metric center_metric, int64_t nprobe, bool add_centers, int64_t k, float* distances,
+                           int64_t* ids);
+
+struct RangeResult {
+  std::vector<int64_t> limits;  // num_queries + 1
+  std::vector<float> distances;
+  std::vector<int64_t> ids;
+};
+
+// All entries within a radius; those of a query by id.
+RangeResult ivf_range_search(const IvfSource& source, const float* xq, int64_t nq, const int64_t* probes,
+                             int64_t nprobe, const float* centroids, float radius);
+
+}  // namespace metalfaiss::ops

@@ -1,0 +1,22 @@
+"""The nearest centroid of many vectors: an exact search, guided by one of shorter vectors where that pays."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+
+from metalfaiss._lloyd import MIN_CENTROIDS, MIN_DIMENSIONS, Assigner, on_cpu
+from metalfaiss.metrics import METRIC_L2
+
+__all__ = ["guided", "nearest"]
+
+_FEW = 16  # vectors a centroid: with fewer, to learn the subspace costs as much as it saves
+
+
+def guided(n: int, d: int, nlist: int, metric: int) -> bool:
+    """Whether ``nearest`` is the faster way to assign n vectors."""
+    return metric == METRIC_L2 and on_cpu(None) and d >= MIN_DIMENSIONS and nlist >= MIN_CENTROIDS and n >= _FEW * nlist
+
+
+def nearest(x: mx.array, centroids: mx.array) -> mx.array:
+    """The nearest centroid of each vector, (n,), as an iteration of k-means finds it."""
+    return Assigner(x, METRIC_L2, centroids.shape[0], None)(centroids)[1]
