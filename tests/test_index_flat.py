@@ -414,8 +414,10 @@ def test_constructor_errors() -> None:
     raises(TypeError, "[IndexFlatIP] d must be an int. Received 2.0 of type float.", lambda: IndexFlatIP(2.0))  # type: ignore[arg-type]
     raises(
         ValueError,
-        "[IndexFlat] metric must be METRIC_L2 (1) or METRIC_INNER_PRODUCT (0). Received 2.",
-        lambda: IndexFlat(4, 2),
+        "[IndexFlat] metric must be one of METRIC_INNER_PRODUCT (0), METRIC_L2 (1), METRIC_L1 (2), METRIC_Linf (3), "
+        "METRIC_Lp (4), METRIC_Canberra (20), METRIC_BrayCurtis (21), METRIC_JensenShannon (22), METRIC_Jaccard (23), "
+        "METRIC_NaNEuclidean (24), METRIC_GOWER (25). Received 5.",
+        lambda: IndexFlat(4, 5),
     )
     raises(
         ValueError,
@@ -817,6 +819,15 @@ def test_numeric_types_round(numeric: int, dtype: Any) -> None:
     expected.add(x.astype(dtype))
     for ours, other in zip(index.search(q, 5, numeric_type=numeric), expected.search(q.astype(dtype), 5), strict=True):
         np.testing.assert_array_equal(ours, other)
+    D, I = np.empty((4, 5), np.float32), np.empty((4, 5), np.int64)
+    other = IndexFlatL2(8)
+    other.train_ex(50, metalfaiss.swig_ptr(x.astype(dtype)), numeric)
+    other.add_ex(50, metalfaiss.swig_ptr(x.astype(dtype)), numeric)
+    other.search_ex(4, q.astype(dtype), numeric, 5, D, I)
+    np.testing.assert_array_equal(I, index.search(q, 5, numeric_type=numeric)[1])
+    mapped = metalfaiss.IndexIDMap(IndexFlatL2(8))
+    mapped.add_with_ids_ex(50, x.astype(dtype), numeric, np.arange(50))
+    np.testing.assert_array_equal(mapped.search(q.astype(dtype), 5)[1], I)
     with pytest.raises(TypeError, match="numeric_type must be Float32"):
         index.add(x, numeric_type=7)
 

@@ -464,7 +464,7 @@ ERRORS = [
     (ValueError, (X, X, -2), r"\[knn\] k must be at least 1 and less than 2\^31. Received -2."),
     (TypeError, (X, X, 1.5), r"\[knn\] k must be an int. Received 1.5 of type float."),
     (TypeError, (X, X, 1, "L2"), r"\[knn\] metric must be an int. Received 'L2' of type str."),
-    (ValueError, (X, X, 1, 7), r"\[knn\] metric must be METRIC_INNER_PRODUCT \(0\) or METRIC_L2 \(1\). Received 7."),
+    (ValueError, (X, X, 1, 7), r"\[knn\] metric must be one of FAISS's numbers 0 to 4 and 20 to 25. Received 7."),
     (ValueError, (X, X[:, :3], 1), r"same number of columns. Received \(3, 4\) and \(3, 3\)."),
     (ValueError, (X[0], X, 1), r"\[knn\] xq must have at least 2 dimensions. Received shape \(4,\)."),
     (ValueError, (X, X[0], 1), r"\[knn\] xb must have at least 2 dimensions. Received shape \(4,\)."),

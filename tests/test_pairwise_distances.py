@@ -292,7 +292,7 @@ def test_compile_keeps_metrics_apart(rng: Rng) -> None:
         ((3,), (4, 3), 1, r"xq must have at least 2 dimensions. Received shape \(3,\)"),
         ((4, 3), (), 1, r"xb must have at least 2 dimensions. Received shape \(\)"),
         ((2, 4, 3), (3, 4, 3), 1, r"Batch dimensions must broadcast. Received \(2, 4, 3\) and \(3, 4, 3\)"),
-        ((2, 3), (4, 3), 2, r"metric must be METRIC_INNER_PRODUCT \(0\) or METRIC_L2 \(1\). Received 2"),
+        ((2, 3), (4, 3), 5, r"metric must be one of FAISS's numbers 0 to 4 and 20 to 25. Received 5"),
         ((2, 3), (4, 3), -7, r"metric must be METRIC_INNER_PRODUCT \(0\) or METRIC_L2 \(1\). Received -7"),
     ],
 )

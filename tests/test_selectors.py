@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import faiss
+import mlx.core as mx
 import numpy as np
 import pytest
 
@@ -132,3 +133,36 @@ def test_fields_and_forms_of_faiss() -> None:
 def test_errors(error: type[Exception], make: Callable[[], object]) -> None:
     with pytest.raises(error, match=r"^\[\w+\] .+ Received .+\.$"):
         make()
+
+
+def test_filtered_search_in_transforms() -> None:
+    xb, xq = rng.standard_normal((N, 6), dtype=np.float32), rng.standard_normal((4, 6), dtype=np.float32)
+    index = IndexFlatL2(6)
+    index.add(xb)
+    params = SearchParameters(sel=metalfaiss.IDSelectorBatch(CLOSE))
+    D, I = index.search(xq, 3, params=params)
+
+    def total(x: mx.array) -> mx.array:
+        return index.search(x, 3, params=params)[0].sum()
+
+    expected = (2 * (xq[:, None] - xb[I])).sum(1)
+    np.testing.assert_allclose(np.array(mx.grad(total)(mx.array(xq))), expected, rtol=1e-4, atol=1e-4)
+    compiled = mx.compile(lambda x: index.search(x, 3, params=params))
+    np.testing.assert_array_equal(np.array(compiled(mx.array(xq))[1]), I)
+    mapped = mx.vmap(lambda x: index.search(x, 3, params=params))(mx.array(xq.reshape(2, 2, 6)))
+    np.testing.assert_array_equal(np.array(mapped[0]).reshape(4, 3), D)
+
+
+@pytest.mark.parametrize("nq", [1, 30])
+def test_selected_rows_lie_where_they_are(nq: int, simd_level: str) -> None:
+    xb, xq = rng.standard_normal((N, 20), dtype=np.float32), rng.standard_normal((nq, 20), dtype=np.float32)
+    for dtype in (mx.float32, mx.float16):
+        index = IndexFlatL2(20, dtype=dtype)
+        for part in np.array_split(xb, [250, 280]):
+            index.add(part)
+        copied = IndexFlatL2(20, dtype=dtype)
+        copied.add(xb[BITS])
+        D, I = index.search(xq, 7, params=SearchParameters(sel=BITS))
+        D_copied, I_copied = copied.search(xq, 7)
+        np.testing.assert_array_equal(I, np.flatnonzero(BITS)[I_copied])
+        np.testing.assert_array_equal(D, D_copied)

@@ -1,9 +1,8 @@
 #include "index/id_selector.h"
 
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/shared_ptr.h>
 
-#include "bindings/bindings.h"
+#include "bindings/numpy_arrays.h"
 
 namespace metalfaiss {
 
@@ -13,13 +12,6 @@ using index::IdSelector;
 using index::IdSelectorPtr;
 using Ids = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-
-template <typename T>
-nb::ndarray<nb::numpy, T, nb::ndim<1>> numpy_array(std::vector<T> values) {
-  auto* owned = new std::vector<T>(std::move(values));
-  nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-  return {owned->data(), {owned->size()}, owner};
-}
 
 }  // namespace
 

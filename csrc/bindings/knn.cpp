@@ -1,18 +1,25 @@
 #include "ops/knn.h"
 
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 
 #include "bindings/bindings.h"
+#include "ops/extra_metrics.h"
 
 namespace metalfaiss {
 
 void bind_knn(nb::module_& m) {
   m.def(
       "knn",
-      [](const mlx::core::array& xq, const mlx::core::array& xb, int64_t k, int metric, mlx::core::StreamOrDevice s) {
-        return ops::knn(xq, xb, k, ops::metric_from_int("knn", metric), s);
+      [](const mlx::core::array& xq, const mlx::core::array& xb, int64_t k, int metric, float metric_arg,
+         const std::optional<mlx::core::array>& rows, mlx::core::StreamOrDevice s) {
+        if (metric > 1) {
+          return ops::extra_knn(xq, xb, k, ops::extra_metric("knn", metric, metric_arg), rows, s);
+        }
+        return ops::knn(xq, xb, k, ops::metric_from_int("knn", metric), s, rows);
       },
-      "xq"_a, "xb"_a, "k"_a, "metric"_a = 1, nb::kw_only(), "stream"_a = nb::none(),
+      "xq"_a, "xb"_a, "k"_a, "metric"_a = 1, "metric_arg"_a = 0.0f, nb::kw_only(), "rows"_a = nb::none(),
+      "stream"_a = nb::none(),
       R"(Exact search: the ``k`` nearest rows of ``xb`` for every row of ``xq``.
 
 Args:
@@ -20,7 +27,11 @@ Args:
     xb (array): database, shape ``(..., nb, d)``; float32, float16 or bfloat16, any strides, read where it lies. Batch
       dimensions broadcast with those of ``xq``.
     k (int): how many results per query, at least 1.
-    metric (int): ``METRIC_L2`` (1, squared distances, ascending) or ``METRIC_INNER_PRODUCT`` (0, descending).
+    metric (int): ``METRIC_L2`` (1, squared distances, ascending) or ``METRIC_INNER_PRODUCT`` (0, descending), or another of
+      FAISS's numbers: then inputs have 2 dimensions, arithmetic is float32, and there are no derivatives.
+    metric_arg (float): the power of ``METRIC_Lp``.
+    rows (array, optional): int64, shape ``(n,)``, ascending: the rows of ``xb``, shape ``(nb, d)``, that are searched.
+      Rows outside of it are not refused.
     stream (Stream or Device, optional): where to run.
 
 Returns:

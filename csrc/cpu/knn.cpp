@@ -6,9 +6,8 @@
 #include "cpu/knn.h"
 
 #include "cpu/knn_candidates.h"
-#include "cpu/knn_direct.h"
+#include "cpu/knn_chunk.h"
 #include "cpu/knn_exact.h"
-#include "cpu/knn_panels.h"
 #include "cpu/knn_prepare.h"
 #include "cpu/parallel.h"
 
@@ -16,24 +15,7 @@ namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
 
 namespace {
 
-constexpr int64_t kPackedRowsBytes = 256 << 10;  // with a block of queries, what an L2 of 512 KiB holds
-constexpr int64_t kQueryBlockBytes = 192 << 10;
-constexpr int64_t kDirectBytes = 256 << 10;       // of rows handed out at a time
-constexpr int64_t kPackedQueriesBytes = 4 << 20;  // of a chunk
-constexpr int64_t kCandidateBytes = 6 << 20;      // of a chunk and worker
-constexpr int64_t kFewQueries = 64;               // up to here the next block of rows stays in L2, too
-constexpr int64_t kBlockPanels = 64;              // at most in a block, lest few dimensions make it all of the rows
-
-// The search of a chunk, and what its workers share.
-struct Chunk {
-  Search search;
-  bool direct;
-  const float* center;          // panels only
-  const float* packed_queries;  // panels: packed; direct: one after the other
-  bool any_fast, any_exact;
-  int64_t rows_per_block;  // of the database
-  int64_t next_block;      // atomic
-};
+constexpr int64_t kCandidateBytes = 6 << 20;  // of a chunk and worker
 
 void score_rows_exactly(const Chunk& chunk, Candidates& candidates, int64_t first, int64_t count, float* row) {
   for (int64_t q = 0; q < chunk.search.num_queries; q++) {
@@ -46,37 +28,21 @@ void score_rows_exactly(const Chunk& chunk, Candidates& candidates, int64_t firs
 void search_block_directly(const Chunk& chunk, Candidates& candidates, int64_t first, int64_t count, DirectBlock* block,
                            float* scratch) {
   const Search& s = chunk.search;
-  const Matrix& b = *s.database;
-  int64_t d = b.cols;
-  for (int64_t j = 0; j < count; j += kDirectRows) {
-    int64_t n = at_most(kDirectRows, count - j), at = first + j;
-    Matrix rows = b;
-    if (b.col_stride != 1 || b.type == Float::code) {
-      for (int64_t i = 0; i < n; i++) {
-        float_row(b, at + i, scratch + i * d);
-      }
-      rows = {scratch - at * d, Float::f32, b.rows, d, d, 1};
-    }
+  score_directly(s, first, count, block, scratch, [&](int64_t at, int64_t n) {
     if (s.inner_product) {
-      direct_block<true>(rows, at, n, s.num_queries, block);
       collect_inner_product(s, candidates, *block, at, n, scratch);
     } else {
-      direct_block<false>(rows, at, n, s.num_queries, block);
       collect_l2(s, candidates, *block, at, n);
     }
-  }
+  });
 }
 
 void work_directly(Chunk& chunk, Candidates& candidates) {
   const Search& s = chunk.search;
   int64_t d = s.database->cols;
   Arena arena(Scratch::tile, sizeof(DirectBlock) + 64 + Arena::padded<float>(kDirectRows * d));
-  auto* block = arena.take<DirectBlock>(1);
+  auto* block = take_direct_block(chunk, arena);
   auto* scratch = arena.take<float>(kDirectRows * d);
-  __builtin_memset(block, 0, sizeof *block);
-  for (int i = 0; i < kDirectQueries; i++) {
-    block->queries[i] = chunk.packed_queries + at_most(i, s.num_queries - 1) * d;
-  }
   if (!s.inner_product) {
     candidates.set_relative(1 + 3 * direct_error(d));
     for (int64_t q = 0; q < s.num_queries; q++) {
@@ -94,37 +60,6 @@ void work_directly(Chunk& chunk, Candidates& candidates) {
     }
     if (chunk.any_exact) {
       score_rows_exactly(chunk, candidates, i * step, count, scratch);
-    }
-  }
-}
-
-// Packed rows against the panels [first, last) of the queries. Meanwhile the first tile of every panel of rows fetches
-// as many rows from `soon`, where it is not null.
-void multiply_panels(const Chunk& chunk, Candidates& candidates, const PackedRows& rows, const QueryPanels& panels,
-                     int64_t first, int64_t last, const char* soon, float* partial) {
-  const Search& s = chunk.search;
-  int64_t d = s.database->cols, passes = ceil_div(d, kDepth), depth = ceil_div(d, passes);
-  int64_t element = size_of(s.database->type);
-  for (int64_t j = 0; j < rows.count; j += kTileCols) {
-    for (int64_t p = 0; p < d; p += depth) {
-      float* out = partial;
-      for (int64_t panel = first; panel < last; panel++) {
-        int64_t begin = panels.begin(panel), m = panels.begin(panel + 1) - begin;
-        bool finished = p + depth >= d, fetch = soon && panel == first;
-        Tile tile{chunk.packed_queries + begin * d + p * m,
-                  rows.values + j * d + p * kTileCols,
-                  at_most(depth, d - p),
-                  p == 0 ? rows.start + j : out,
-                  p == 0 ? 0 : kTileCols,
-                  finished ? candidates.thresholds() + begin : nullptr,
-                  out,
-                  fetch ? soon + (j * d + p * kTileCols) * element : nullptr,
-                  kTileCols * element};
-        if (multiply_tile_of<kTileRows>(m, fetch)(tile) && finished) {
-          collect(s, candidates, rows, j, begin, m, out);
-        }
-        out += passes > 1 ? kTileRows * kTileCols : 0;
-      }
     }
   }
 }
@@ -169,7 +104,7 @@ void work_on_panels(Chunk& chunk, Candidates& candidates) {
   // The next block is claimed early, so that it can be fetched while this one is multiplied.
   auto claim = [&] { return __atomic_fetch_add(&chunk.next_block, 1, __ATOMIC_RELAXED); };
   const Matrix& b = *s.database;
-  bool contiguous = b.col_stride == 1 && b.row_stride == d;
+  bool contiguous = b.col_stride == 1 && b.row_stride == d && !b.picked;
   for (int64_t i = claim(), next = claim(); i * step < rows; i = next, next = claim()) {
     int64_t count = at_most(step, rows - i * step);
     const char* soon = contiguous && (next + 1) * step <= rows
@@ -178,8 +113,11 @@ void work_on_panels(Chunk& chunk, Candidates& candidates) {
     pack_rows(s, chunk.center, i * step, count, &packed, scratch);
     set_slacks(s, candidates, packed.max_norm);
     for (int64_t panel = 0; panel < panels.count; panel += panels_per_block) {
-      multiply_panels(chunk, candidates, packed, panels, panel, at_most(panel + panels_per_block, panels.count),
-                      panel == 0 ? soon : nullptr, partial);
+      multiply_panels(chunk, candidates.thresholds(), packed, panels, panel,
+                      at_most(panel + panels_per_block, panels.count), panel == 0 ? soon : nullptr, partial,
+                      [&](int64_t row, int64_t query, int64_t m, const float* tile) {
+                        collect(s, candidates, packed, row, query, m, tile);
+                      });
     }
     score_special_rows(s, candidates, packed, scratch);
     if (chunk.any_exact) {
@@ -220,7 +158,7 @@ void select_results(const KnnArgs& args, const Search& s, const Candidates* work
     }
     double score = score_row(s, s.queries[q], near[i], row);
     if (is_result(score)) {
-      top.push({score, near[i]});
+      top.push({score, args.database.stored_row(near[i])});
     }
   }
   top.sort();
@@ -230,36 +168,6 @@ void select_results(const KnnArgs& args, const Search& s, const Candidates* work
 int64_t capacity_for(const KnnArgs& args) {
   int64_t k = at_most(args.k, args.database.rows);
   return at_most(ceil_div(k + at_least(k, 54), 16) * 16, args.database.rows);
-}
-
-// How many rows are handed out to a worker at a time: what caches hold, but enough blocks to balance the workers.
-int64_t block_rows(bool direct, int64_t num_queries, int64_t threads, const Matrix& b) {
-  int64_t unit = direct ? kDirectRows : kTileCols, fair = ceil_div(b.rows, 8 * threads * unit);
-  if (direct) {
-    return at_least(1, at_most(fair, kDirectBytes / (b.cols * size_of(b.type) * unit))) * unit;
-  }
-  int64_t bytes = num_queries <= kFewQueries ? kPackedRowsBytes / 2 : kPackedRowsBytes;
-  return at_least(1, at_most(at_most(fair, kBlockPanels), bytes / (b.cols * 4 * unit))) * unit;
-}
-
-void pack_queries(const KnnArgs& args, const Chunk& chunk, float* packed) {
-  int64_t n = chunk.search.num_queries, d = args.database.cols;
-  if (chunk.direct) {
-    for (int64_t q = 0; q < n; q++) {
-      const Query& query = chunk.search.queries[q];
-      for (int64_t p = 0; p < d; p++) {
-        float x = query.values[p];
-        packed[q * d + p] = args.inner_product ? static_cast<float>(-query.scale * x) : x;
-      }
-    }
-    return;
-  }
-  QueryPanels panels(n);
-  parallel_for(ceil_div(panels.count, 16), [&](int64_t i) {
-    for (int64_t panel = 16 * i; panel < at_most(16 * i + 16, panels.count); panel++) {
-      pack_query_panel(chunk.search, chunk.center, panels, panel, packed);
-    }
-  });
 }
 
 // Queries [first, first + n) of the search.
@@ -294,12 +202,12 @@ void search_chunk(const KnnArgs& args, int64_t first, int64_t n, int64_t threads
       rows_per_block,
       0};
   for (int64_t q = 0; q < n; q++) {
-    queries[q] = prepare_query(values + q * d, chunk.center, args);
+    queries[q] = prepare_query(values + q * d, chunk.center, d, args.inner_product);
     tau[q] = kFloatMax;
     chunk.any_fast |= queries[q].pass == Pass::fast;
     chunk.any_exact |= queries[q].pass == Pass::exact;
   }
-  pack_queries(args, chunk, packed);
+  pack_queries(chunk, packed);
   size_t bytes = Arena::padded<char>(Candidates::bytes(n, chunk.search.capacity));
   char* storage = static_cast<char*>(thread_scratch(Scratch::candidates, num_workers * bytes + 1));
   for (int64_t w = 0; w < num_workers; w++) {
@@ -322,7 +230,7 @@ void write_trivial_results(const KnnArgs& args) {
   for (int64_t i = 0; i < args.queries.rows * args.k; i++) {
     bool found = i % args.k < args.database.rows;
     args.distances[i] = found ? 0.0f : args.inner_product ? -kFloatMax : kFloatMax;
-    args.ids[i] = found ? i % args.k : -1;
+    args.ids[i] = found ? args.database.stored_row(i % args.k) : -1;
   }
 }
 

@@ -65,7 +65,7 @@ METALFAISS_INLINE void store_shared(float* x, float value) {
 }
 
 METALFAISS_INLINE void prefetch_row(const Matrix& m, int64_t i) {
-  const char* row = static_cast<const char*>(m.data) + i * m.row_stride * size_of(m.type);
+  const char* row = static_cast<const char*>(m.data) + m.stored_row(i) * m.row_stride * size_of(m.type);
   for (int64_t at = 0; at < m.cols * size_of(m.type); at += 64) {
     __builtin_prefetch(row + at);
   }

@@ -90,11 +90,11 @@ METALFAISS_INLINE void direct_rows(const T* const* at, int64_t d, DirectBlock* b
 template <bool kInnerProduct, int Q, typename T>
 void direct_block_of(const Matrix& b, int64_t first, int64_t count, DirectBlock* block) {
   constexpr int R = Q > 2 ? 2 : 4;
-  const T* data = static_cast<const T*>(b.data) + first * b.row_stride;
+  const T* data = static_cast<const T*>(b.data);
   for (int64_t j = 0; j < count; j += R) {
     const T* at[R];
     for (int r = 0; r < R; r++) {
-      at[r] = data + (j + r < count ? j + r : count - 1) * b.row_stride;
+      at[r] = data + b.stored_row(first + (j + r < count ? j + r : count - 1)) * b.row_stride;
     }
     direct_rows<kInnerProduct, R, Q>(at, b.cols, block, j);
   }

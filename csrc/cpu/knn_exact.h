@@ -25,7 +25,7 @@ METALFAISS_INLINE const float* convert_row(const T* row, int64_t n, int64_t stri
 }
 
 METALFAISS_INLINE const float* float_row(const Matrix& m, int64_t i, float* scratch) {
-  int64_t at = i * m.row_stride;
+  int64_t at = m.stored_row(i) * m.row_stride;
   switch (m.type) {
     case Float::f16:
       return convert_row(static_cast<const half_t*>(m.data) + at, m.cols, m.col_stride, scratch);

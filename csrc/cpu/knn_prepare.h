@@ -2,7 +2,6 @@
 #pragma once
 
 #include "cpu/integers.h"
-#include "cpu/knn.h"
 #include "cpu/knn_candidates.h"
 #include "cpu/parallel.h"
 
@@ -56,8 +55,7 @@ inline void find_center(const Matrix& b, float* center) {
 }
 
 // `center` is null where the fast pass does not centre.
-inline Query prepare_query(const float* values, const float* center, const KnnArgs& args) {
-  int64_t d = args.database.cols;
+inline Query prepare_query(const float* values, const float* center, int64_t d, bool inner_product) {
   const Query excluded{values, 1, 0, 0, Pass::excluded}, exact{values, 1, 0, 0, Pass::exact};
   double square = exact_sum<true>(values, values, d);
   if (!(square < __builtin_inf())) {
@@ -66,7 +64,7 @@ inline Query prepare_query(const float* values, const float* center, const KnnAr
   if (d > kLongest) {
     return exact;
   }
-  if (args.inner_product) {
+  if (inner_product) {
     double center2 = center ? exact_sum<true>(center, center, d) : 0;
     if (square > kLargest || square * center2 > kLargest * kLargest) {
       return exact;

@@ -20,7 +20,9 @@ struct Matrix {
   int64_t rows, cols;
   int64_t row_stride, col_stride;
   const RowCodec* codec = nullptr;  // of codes
+  const int64_t* picked = nullptr;  // if any, row i lies where row picked[i] would; searches alone take such matrices
 
+  __attribute__((always_inline)) int64_t stored_row(int64_t i) const { return picked ? picked[i] : i; }
   Matrix transposed() const { return {data, type, cols, rows, col_stride, row_stride}; }
 };
 

@@ -62,6 +62,10 @@ mx::array scatter_rows(const mx::array& b, const mx::array& ids, const mx::array
   return mx::astype(sum_to_batch_of(sums, b, s), b.dtype(), s);
 }
 
+std::optional<mx::array> rows_of(const std::vector<mx::array>& inputs) {
+  return inputs.size() > 2 ? std::optional(inputs[2]) : std::nullopt;
+}
+
 class Knn : public mx::Primitive {
  public:
   Knn(mx::Stream s, int64_t k, Metric metric) : Primitive(s), k_(k), metric_(metric) {}
@@ -72,8 +76,8 @@ class Knn : public mx::Primitive {
     }
     allocate(outputs[0]);
     allocate(outputs[1]);
-    schedule(stream(), [q = inputs[0], b = inputs[1], distances = outputs[0], ids = outputs[1], k = k_,
-                        metric = metric_]() mutable {
+    schedule(stream(), [q = inputs[0], b = inputs[1], rows = rows_of(inputs), distances = outputs[0], ids = outputs[1],
+                        k = k_, metric = metric_]() mutable {
       const mx::Shape& out = distances.shape();
       bool one_database = is_one_matrix(b);
       // xq is row-contiguous; it has every batch dimension of the result where the database has none.
@@ -82,8 +86,13 @@ class Knn : public mx::Primitive {
         if (one_database) {
           queries.rows *= batch_size(out);
         }
+        cpu::Matrix database = matrix_view(b, out, i);
+        if (rows) {
+          database.picked = rows->data<int64_t>();
+          database.rows = rows->size();
+        }
         int64_t at = i * out[out.size() - 2] * k;
-        cpu::knn({queries, matrix_view(b, out, i), k, metric == Metric::inner_product, distances.data<float>() + at,
+        cpu::knn({queries, database, k, metric == Metric::inner_product, distances.data<float>() + at,
                   ids.data<int64_t>() + at});
       };
       int64_t searches = one_database ? 1 : batch_size(out);
@@ -119,7 +128,7 @@ class Knn : public mx::Primitive {
   // outputs (under mx.compile the two searches become one).
   std::vector<mx::array> jvp(const std::vector<mx::array>& primals, const std::vector<mx::array>& tangents,
                              const std::vector<int>& argnums) override {
-    auto [distances, ids] = knn(primals[0], primals[1], k_, metric_, stream());
+    auto [distances, ids] = knn(primals[0], primals[1], k_, metric_, stream(), rows_of(primals));
     mx::array out = zeros_shaped_as(distances, stream());
     if (primals[1].shape(-2) > 0) {
       Neighbors n = neighbors(primals, ids);
@@ -156,8 +165,11 @@ class Knn : public mx::Primitive {
 
   std::pair<std::vector<mx::array>, std::vector<int>> vmap(const std::vector<mx::array>& inputs,
                                                            const std::vector<int>& axes) override {
-    auto mapped = map_to_front(inputs, axes, stream());
-    auto [distances, ids] = knn(mapped[0], mapped[1], k_, metric_, stream());
+    require(inputs.size() < 3 || (axes[1] < 0 && axes[2] < 0), kName, "vmap must not map xb or rows. Received axes ",
+            axes[1], " and ", axes.back(), ".");
+    auto mapped = map_to_front({inputs[0], inputs[1]}, {axes[0], axes[1]}, stream());
+    auto [distances, ids] =
+        knn(mapped[0], inputs.size() < 3 ? mapped[1] : inputs[1], k_, metric_, stream(), rows_of(inputs));
     return {{distances, ids}, {0, 0}};
   }
 
@@ -200,6 +212,17 @@ class Knn : public mx::Primitive {
   Metric metric_;
 };
 
+// Where kernels take no row numbers: the search of a copy of the rows.
+std::pair<mx::array, mx::array> knn_of_copied_rows(const mx::array& xq, const mx::array& xb, int64_t k, Metric metric,
+                                                   const mx::array& rows, mx::Stream s) {
+  auto [distances, ids] = knn(xq, mx::take(xb, rows, 0, s), k, metric, s);
+  if (rows.size() == 0) {
+    return {distances, ids};
+  }
+  mx::array at = mx::stop_gradient(ids, s), zero = mx::array(0, mx::int64);
+  return {distances, mx::where(mx::less(at, zero, s), at, mx::take(rows, mx::maximum(at, zero, s), s), s)};
+}
+
 }  // namespace
 
 void set_knn_limits(const gpu::KnnLimits& limits) {
@@ -207,7 +230,7 @@ void set_knn_limits(const gpu::KnnLimits& limits) {
 }
 
 std::pair<mx::array, mx::array> knn(const mx::array& xq, const mx::array& xb, int64_t k, Metric metric,
-                                    mx::StreamOrDevice s) {
+                                    mx::StreamOrDevice s, const std::optional<mx::array>& rows) {
   mx::Stream stream = kernel_stream(kName, s);
   require_matrix(kName, "xq", xq);
   require_matrix(kName, "xb", xb);
@@ -218,6 +241,15 @@ std::pair<mx::array, mx::array> knn(const mx::array& xq, const mx::array& xb, in
   floating_result_type(kName, {xq});
   mx::array b = mx::astype(xb, floating_result_type(kName, {xb}), stream);
   std::vector<mx::array> inputs{mx::contiguous(mx::astype(xq, mx::float32, stream), false, stream), b};
+  if (rows) {
+    require(xb.ndim() == 2 && rows->ndim() == 1 && rows->dtype() == mx::int64, kName,
+            "rows must be int64, of shape (n,), for xb of shape (nb, d). Received shapes ", rows->shape(), " and ",
+            xb.shape(), ".");
+    if (runs_gpu_kernels(stream)) {
+      return knn_of_copied_rows(inputs[0], b, k, metric, *rows, stream);
+    }
+    inputs.push_back(mx::contiguous(*rows, false, stream));
+  }
   auto primitive = std::make_shared<Knn>(stream, k, metric);
   auto shapes = primitive->output_shapes(inputs);
   auto out = mx::array::make_arrays(shapes, {mx::float32, mx::int64}, primitive, inputs);

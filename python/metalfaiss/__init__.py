@@ -25,6 +25,22 @@ from metalfaiss.clustering import (
 )
 from metalfaiss.config import show_config
 from metalfaiss.distances import knn
+from metalfaiss.environment import (
+    FAISS_VERSION_MAJOR,
+    FAISS_VERSION_MINOR,
+    FAISS_VERSION_PATCH,
+    SIMDConfig,
+    SIMDLevel_ARM_NEON,
+    SIMDLevel_AVX2,
+    SIMDLevel_AVX512,
+    SIMDLevel_NONE,
+    get_compile_options,
+    get_mem_usage_kb,
+    get_num_gpus,
+    get_version,
+    omp_get_max_threads,
+    omp_set_num_threads,
+)
 from metalfaiss.factory import index_binary_factory, index_factory, reverse_index_factory
 from metalfaiss.hamming import (
     binary_to_real,
@@ -35,6 +51,19 @@ from metalfaiss.hamming import (
     pack_bitstrings,
     real_to_binary,
     unpack_bitstrings,
+)
+from metalfaiss.helpers import (
+    MatrixStats,
+    clone_binary_index,
+    clone_index,
+    downcast_index,
+    downcast_IndexBinary,
+    downcast_InvertedLists,
+    downcast_Quantizer,
+    downcast_VectorTransform,
+    normalize_L2,
+    rev_swig_ptr,
+    swig_ptr,
 )
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.binary import IndexBinary, IndexBinaryFlat
@@ -105,6 +134,14 @@ from metalfaiss.metrics import (
 )
 from metalfaiss.numeric import Float16, Float32, Int8, UInt8
 from metalfaiss.pairwise import pairwise_distances
+from metalfaiss.random import lrand, rand, randint, randn
+from metalfaiss.results import (
+    RangeSearchResult,
+    ResultHeap,
+    eval_intersection,
+    merge_knn_results,
+    ranklist_intersection_size,
+)
 from metalfaiss.scalar_quantizer import ScalarQuantizer
 from metalfaiss.search_parameters import (
     IndexRefineSearchParameters,
@@ -158,6 +195,9 @@ from metalfaiss.vectors import (
 )
 
 __all__ = [
+    "FAISS_VERSION_MAJOR",
+    "FAISS_VERSION_MINOR",
+    "FAISS_VERSION_PATCH",
     "IO_FLAG_MMAP",
     "IO_FLAG_MMAP_IFC",
     "IO_FLAG_ONDISK_SAME_DIR",
@@ -244,6 +284,7 @@ __all__ = [
     "METRIC_Lp",
     "METRIC_NaNEuclidean",
     "MappedFileIOReader",
+    "MatrixStats",
     "NormalizationTransform",
     "OPQMatrix",
     "OneRecallAtRCriterion",
@@ -256,7 +297,14 @@ __all__ = [
     "PyCallbackIOReader",
     "PyCallbackIOWriter",
     "RandomRotationMatrix",
+    "RangeSearchResult",
     "RemapDimensionsTransform",
+    "ResultHeap",
+    "SIMDConfig",
+    "SIMDLevel_ARM_NEON",
+    "SIMDLevel_AVX2",
+    "SIMDLevel_AVX512",
+    "SIMDLevel_NONE",
     "ScalarQuantizer",
     "SearchParameters",
     "SearchParametersIVF",
@@ -272,11 +320,23 @@ __all__ = [
     "ZeroCopyIOReader",
     "binary_to_real",
     "bitvecs2fvecs",
+    "clone_binary_index",
+    "clone_index",
     "copy_array_to_vector",
     "deserialize_index",
     "deserialize_index_binary",
+    "downcast_IndexBinary",
+    "downcast_InvertedLists",
+    "downcast_Quantizer",
+    "downcast_VectorTransform",
+    "downcast_index",
+    "eval_intersection",
     "extract_index_ivf",
     "fvecs2bitvecs",
+    "get_compile_options",
+    "get_mem_usage_kb",
+    "get_num_gpus",
+    "get_version",
     "hammings",
     "index_binary_factory",
     "index_factory",
@@ -286,14 +346,24 @@ __all__ = [
     "kmeans_clustering",
     "knn",
     "knn_hamming",
+    "lrand",
+    "merge_knn_results",
+    "normalize_L2",
     "num_threads",
+    "omp_get_max_threads",
+    "omp_set_num_threads",
     "pack_bitstrings",
     "pairwise_distances",
+    "rand",
+    "randint",
+    "randn",
+    "ranklist_intersection_size",
     "read_InvertedLists",
     "read_VectorTransform",
     "read_index",
     "read_index_binary",
     "real_to_binary",
+    "rev_swig_ptr",
     "reverse_index_factory",
     "select_k",
     "serialize_index",
@@ -302,6 +372,7 @@ __all__ = [
     "set_simd_level",
     "show_config",
     "simd_level",
+    "swig_ptr",
     "try_extract_index_ivf",
     "unpack_bitstrings",
     "vector_float_to_array",

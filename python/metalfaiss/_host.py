@@ -26,6 +26,7 @@ __all__ = [
     "integer",
     "output",
     "own",
+    "require_cpu",
     "require_int",
     "to_mlx",
     "to_numpy",
@@ -151,6 +152,17 @@ def finish(made: mx.array, *sources: mx.array) -> mx.array:
         mx.eval(made)
         _core.is_evaluated(made)
     return made
+
+
+def require_cpu(op: str, stream: Stream) -> None:
+    """Refuses a GPU stream for what has no GPU kernel.
+
+    Raises:
+        ValueError: the stream, or MLX's default one for None, is a GPU's.
+    """
+    device = mx.default_device() if stream is None else stream.device if isinstance(stream, mx.Stream) else stream
+    if getattr(device, "type", device) == mx.gpu:  # mx.gpu itself is a type of device
+        raise ValueError(f"[{op}] The stream must be a CPU stream: pass stream=mx.cpu. Received a GPU stream.")
 
 
 def check_output(op: str, name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: type[np.generic]) -> None:

@@ -65,8 +65,10 @@ def knn(
         xb: Database, shape (..., nb, d); float32, float16 or bfloat16 (searched without conversion), any strides. Batch
             dimensions broadcast with those of ``xq``.
         k: Results per query, at least 1; more than nb is padded.
-        metric: ``METRIC_L2`` (squared distances, ascending) or ``METRIC_INNER_PRODUCT`` (descending).
-        metric_arg: Ignored by these metrics; accepted for FAISS's signature.
+        metric: ``METRIC_L2`` (squared distances, ascending), ``METRIC_INNER_PRODUCT`` (descending), or another of
+            FAISS's metrics: those take inputs of two dimensions, compute in float32 on CPU streams, and have no
+            derivatives.
+        metric_arg: The power of ``METRIC_Lp``.
         stream: Where to run.
 
     Returns:
@@ -77,10 +79,9 @@ def knn(
         ValueError: Shapes do not match, ``k`` < 1, an unknown metric, or the stream's device has no kernel.
         TypeError: ``k`` or ``metric`` is not an integer, or an input is complex or (as an MLX array) float64.
     """
-    del metric_arg
     op = "knn"
     k, metric = require_int(op, "k", k), require_int(op, "metric", metric)
-    distances, ids = _core.knn(to_mlx(op, "xq", xq), to_mlx(op, "xb", xb), k, metric, stream=stream)
+    distances, ids = _core.knn(to_mlx(op, "xq", xq), to_mlx(op, "xb", xb), k, metric, metric_arg, stream=stream)
     if isinstance(xq, mx.array) or isinstance(xb, mx.array):
         return distances, ids
     distances_np, ids_np = to_numpy(distances, ids)

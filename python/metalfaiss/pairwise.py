@@ -15,17 +15,24 @@ __all__ = ["pairwise_distances"]
 
 @overload
 def pairwise_distances(
-    xq: npt.NDArray[Any], xb: npt.NDArray[Any], metric: int = METRIC_L2, *, stream: Stream = None
+    xq: npt.NDArray[Any], xb: npt.NDArray[Any], metric: int = METRIC_L2, metric_arg: float = 0, *, stream: Stream = None
 ) -> npt.NDArray[np.float32]: ...
 @overload
 def pairwise_distances(
-    xq: mx.array, xb: mx.array | npt.NDArray[Any], metric: int = METRIC_L2, *, stream: Stream = None
+    xq: mx.array,
+    xb: mx.array | npt.NDArray[Any],
+    metric: int = METRIC_L2,
+    metric_arg: float = 0,
+    *,
+    stream: Stream = None,
 ) -> mx.array: ...
 @overload
 def pairwise_distances(
-    xq: npt.NDArray[Any], xb: mx.array, metric: int = METRIC_L2, *, stream: Stream = None
+    xq: npt.NDArray[Any], xb: mx.array, metric: int = METRIC_L2, metric_arg: float = 0, *, stream: Stream = None
 ) -> mx.array: ...
-def pairwise_distances(xq: ArrayLike, xb: ArrayLike, metric: int = METRIC_L2, *, stream: Stream = None) -> Any:
+def pairwise_distances(
+    xq: ArrayLike, xb: ArrayLike, metric: int = METRIC_L2, metric_arg: float = 0, *, stream: Stream = None
+) -> Any:
     """All squared L2 distances, or inner products, between the rows of ``xq`` and those of ``xb``.
 
     L2 sums squared differences: every distance is within 1e-5 relative of a float64 computation on the stored values
@@ -37,7 +44,9 @@ def pairwise_distances(xq: ArrayLike, xb: ArrayLike, metric: int = METRIC_L2, *,
     Args:
         xq: shape ``(..., nq, d)``, any strides; float32, float16 or bfloat16, other real types as float32.
         xb: shape ``(..., nb, d)``; batch dimensions broadcast with those of ``xq``.
-        metric: ``METRIC_L2`` or ``METRIC_INNER_PRODUCT``.
+        metric: ``METRIC_L2``, ``METRIC_INNER_PRODUCT``, or another of FAISS's metrics: those take inputs of two
+            dimensions, compute in float32 on CPU streams, and have no derivatives.
+        metric_arg: the power of ``METRIC_Lp``.
         stream: where to run; a CPU stream, or a GPU stream where this build has its kernels.
 
     Returns:
@@ -50,5 +59,5 @@ def pairwise_distances(xq: ArrayLike, xb: ArrayLike, metric: int = METRIC_L2, *,
     """
     op = "pairwise_distances"
     metric = max(-(2**31), min(require_int(op, "metric", metric), 2**31 - 1))
-    out = _core.pairwise_distances(to_mlx(op, "xq", xq), to_mlx(op, "xb", xb), metric, stream)
+    out = _core.pairwise_distances(to_mlx(op, "xq", xq), to_mlx(op, "xb", xb), metric, stream, metric_arg)
     return out if isinstance(xq, mx.array) or isinstance(xb, mx.array) else to_numpy(out)[0]

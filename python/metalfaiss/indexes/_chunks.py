@@ -14,16 +14,17 @@ from typing import TypeAlias
 
 import mlx.core as mx
 import numpy as np
+from numpy.typing import NDArray
 
 from metalfaiss import _core
 from metalfaiss._host import Stream, finish
-from metalfaiss.distances import knn
-from metalfaiss.metrics import METRIC_INNER_PRODUCT
-from metalfaiss.selection import select_k
+from metalfaiss.indexes._merge import Ranges, best, concatenated, shifted
+from metalfaiss.metrics import is_similarity_metric
 
-__all__ = ["Chunks", "append", "gather", "rows", "search", "take", "total"]
+__all__ = ["Chunks", "Metric", "append", "gather", "rows", "search", "take", "total", "within"]
 
 Chunks: TypeAlias = tuple[mx.array, ...]  # each (n_i, d), at least one, all of one dtype
+Metric: TypeAlias = tuple[int, float]  # and its argument
 
 RATIO = 4  # 1300 equal batches: at most 5 chunks, each vector copied 9 times on average (8: 4 and 15; 2: 10 and 5)
 SMALL = 2**15  # bytes; with FEW, a search copies at most 1 MB
@@ -50,25 +51,64 @@ def append(chunks: Chunks, x: mx.array, max_rows: int = MAX_ROWS) -> Chunks:
     return (*chunks[:keep], last)
 
 
-def search(chunks: Chunks, xq: mx.array, k: int, metric: int, stream: Stream) -> tuple[mx.array, mx.array]:
+def search(
+    chunks: Chunks,
+    xq: mx.array,
+    k: int,
+    metric: Metric,
+    stream: Stream,
+    selected: NDArray[np.int64] | None = None,
+) -> tuple[mx.array, mx.array]:
     """The k best of all chunks: the best of each chunk, and the best of those. Ties go to the lower id.
 
-    Beyond the chunks' own searches it holds the candidates: 12 bytes for each of at most ``k`` of every chunk.
+    Beyond the chunks' own searches it holds the candidates: 12 bytes for each of at most ``k`` of every chunk. With
+    ``selected``, ids in ascending order, those vectors alone are searched, where they lie.
     """
     chunks = _joined(chunks, stream)
+    firsts = list(_starts(chunks))
+    parts = _split(chunks, selected)
+    counts = [min(k, chunk.shape[0] if part is None else part.size) for chunk, part in zip(chunks, parts, strict=True)]
     if len(chunks) == 1:
-        return knn(xq, chunks[0], k, metric, stream=stream)
-    counts = [min(k, chunk.shape[0]) for chunk in chunks]
+        return _knn(xq, chunks[0], k, metric, parts[0], stream)
     counts[-1] = max(counts[-1], k - sum(counts[:-1]))  # the last chunk pads when there are fewer than k vectors
-    found = [knn(xq, chunk, count, metric, stream=stream) for chunk, count in zip(chunks, counts, strict=True)]
-    D = mx.concatenate([d for d, _ in found], axis=-1, stream=stream)
-    I = mx.concatenate([i for _, i in found], axis=-1, stream=stream)
-    D, at = select_k(D, k, largest=metric == METRIC_INNER_PRODUCT, stream=stream)
-    at = mx.stop_gradient(at, stream=stream)
-    I = mx.take_along_axis(I, at, axis=-1, stream=stream)
-    starts = mx.array(np.repeat(list(_starts(chunks)), counts))
-    shifted = mx.add(I, mx.take(starts, at, stream=stream), stream=stream)
-    return D, mx.where(mx.less(I, 0, stream=stream), I, shifted, stream=stream)
+    found = []
+    for chunk, count, part, first in zip(chunks, counts, parts, firsts, strict=True):
+        if not count:
+            continue
+        D, I = _knn(xq, chunk, count, metric, part, stream)
+        found.append((D, shifted(I, first, stream) if first else I))
+    return found[0] if len(found) == 1 else best(found, k, is_similarity_metric(metric[0]), stream)
+
+
+def within(
+    chunks: Chunks, xq: mx.array, radius: float, metric: Metric, stream: Stream, selected: NDArray[np.int64] | None
+) -> Ranges:
+    """The vectors nearer than a radius, of all or of those with the ids ``selected``, ascending; by id."""
+    chunks = _joined(chunks, stream)
+    xq = mx.contiguous(xq, stream=stream)
+    mx.eval(xq, *chunks)
+    found = []
+    for chunk, part, first in zip(chunks, _split(chunks, selected), _starts(chunks), strict=True):
+        if part is not None and part.size == 0:
+            continue
+        lims, D, I = _core.range_search(xq, chunk, radius, *metric, rows=part)
+        found.append((lims, D, I + first if first else I))
+    return found[0] if len(found) == 1 else concatenated(found, xq.shape[0])
+
+
+def _split(chunks: Chunks, selected: NDArray[np.int64] | None) -> list[mx.array | None]:
+    """The selected rows of each chunk."""
+    if selected is None:
+        return [None] * len(chunks)
+    firsts = list(_starts(chunks))
+    cuts = np.searchsorted(selected, [*firsts, total(chunks)])
+    return [mx.array(selected[a:b] - first) for a, b, first in zip(cuts[:-1], cuts[1:], firsts, strict=True)]
+
+
+def _knn(
+    xq: mx.array, chunk: mx.array, k: int, metric: Metric, rows: mx.array | None, stream: Stream
+) -> tuple[mx.array, mx.array]:
+    return _core.knn(xq, chunk, k, *metric, rows=rows, stream=stream)
 
 
 def rows(chunks: Chunks, start: int, count: int) -> mx.array:

@@ -44,6 +44,8 @@ def best(
 
 def concatenated(found: Sequence[Ranges], n: int) -> Ranges:
     """The results of n queries in several indexes, those of one query one index after the other."""
+    if not found:
+        return np.zeros(n + 1, np.int64), np.empty(0, np.float32), np.empty(0, np.int64)
     counts = np.stack([np.diff(lims.astype(np.int64)) for lims, _, _ in found])  # (indexes, n)
     lims = np.concatenate([[0], np.cumsum(counts.sum(axis=0))])
     at = lims[:-1] + np.concatenate([np.zeros((1, n), np.int64), np.cumsum(counts, axis=0)[:-1]])

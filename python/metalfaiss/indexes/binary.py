@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from metalfaiss import _core, _host
 from metalfaiss._host import Array, Stream
 from metalfaiss.indexes import _checks, _chunks
+from metalfaiss.indexes._state import _Sealed
 from metalfaiss.indexes._unsupported import Unsupported
-from metalfaiss.indexes.base import _Sealed
 from metalfaiss.metrics import METRIC_L2
 from metalfaiss.search_parameters import SearchParameters, bound
 from metalfaiss.vectors import UInt8Vector

@@ -10,29 +10,35 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 from metalfaiss._host import Stream
-from metalfaiss.distances import knn
 from metalfaiss.indexes import _chunks
 from metalfaiss.indexes._chunks import Chunks
+from metalfaiss.indexes._merge import Ranges
 from metalfaiss.indexes.base import Index
-from metalfaiss.metrics import METRIC_INNER_PRODUCT, METRIC_L2
+from metalfaiss.metrics import METRIC_INNER_PRODUCT, METRIC_L2, NAMES
 from metalfaiss.search_parameters import SearchParameters
 from metalfaiss.selectors import IDSelector
 from metalfaiss.vectors import UInt8Vector
 
 __all__ = ["IndexFlat", "IndexFlatIP", "IndexFlatL2"]
 
-_METRICS = {METRIC_L2: "METRIC_L2", METRIC_INNER_PRODUCT: "METRIC_INNER_PRODUCT"}
 _DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 
 
-class IndexFlat(Index):
-    """Exact search by squared L2 distance or inner product.
+def _selected(params: SearchParameters | None, ntotal: int) -> NDArray[np.int64] | None:
+    """The ids that take part, ascending; None for all."""
+    return None if params is None or params.sel is None else params.sel._native.positions(ntotal)
 
-    The ids are those of a float64 computation, except where two distances differ by less than 1e-6 relative.
+
+class IndexFlat(Index):
+    """Exact search by squared L2 distance, inner product, or another of FAISS's metrics.
+
+    For the first two the ids are those of a float64 computation, except where two distances differ by less than 1e-6
+    relative. The others are computed in float32, on CPU streams, without derivatives; ``metric_arg`` is the power of
+    ``METRIC_Lp``.
 
     Args:
         d: the dimension of the vectors.
-        metric: ``METRIC_L2`` or ``METRIC_INNER_PRODUCT``.
+        metric: ``METRIC_L2``, ``METRIC_INNER_PRODUCT``, ``METRIC_L1``, ...
         dtype: what vectors are stored as, and searched as without conversion: ``mx.float32``, ``mx.float16`` or
             ``mx.bfloat16``.
 
@@ -43,17 +49,19 @@ class IndexFlat(Index):
 
     def __init__(self, d: int, metric: int = METRIC_L2, *, dtype: mx.Dtype = mx.float32) -> None:
         super().__init__(d, metric)
-        if metric not in _METRICS:
-            raise ValueError(
-                f"[{type(self).__name__}] metric must be METRIC_L2 ({METRIC_L2}) or METRIC_INNER_PRODUCT "
-                f"({METRIC_INNER_PRODUCT}). Received {metric!r}."
-            )
+        if metric not in NAMES:
+            known = ", ".join(f"{name} ({value})" for value, name in NAMES.items())
+            raise ValueError(f"[{type(self).__name__}] metric must be one of {known}. Received {metric!r}.")
         if dtype not in _DTYPES.values():
             raise ValueError(
                 f"[{type(self).__name__}] dtype must be mx.float32, mx.float16 or mx.bfloat16. Received {dtype!r}."
             )
         self._dtype = dtype
         self._reset()
+
+    @property
+    def _metric(self) -> _chunks.Metric:
+        return self.metric_type, self.metric_arg
 
     @property
     def ntotal(self) -> int:
@@ -79,15 +87,14 @@ class IndexFlat(Index):
     def _search(
         self, x: mx.array, k: int, params: SearchParameters | None, stream: Stream
     ) -> tuple[mx.array, mx.array]:
-        if params is None or params.sel is None:
-            return _chunks.search(self._chunks, x, k, self.metric_type, stream)
         chunks = self._chunks
-        selected = mx.array(params.sel._native.positions(_chunks.total(chunks)))
-        D, I = knn(x, _chunks.gather(chunks, selected), k, self.metric_type, stream=stream)
-        if selected.size == 0:
-            return D, I
-        ids = mx.take(selected, mx.maximum(I, 0, stream=stream), stream=stream)
-        return D, mx.where(mx.less(I, 0, stream=stream), I, ids, stream=stream)
+        return _chunks.search(chunks, x, k, self._metric, stream, _selected(params, _chunks.total(chunks)))
+
+    def _range_search(self, x: mx.array, radius: float, params: SearchParameters | None, stream: Stream) -> Ranges:
+        _host.require_cpu(self._op("range_search"), stream)
+        chunks = self._chunks
+        selected = _selected(params, _chunks.total(chunks))
+        return _chunks.within(chunks, x, radius, self._metric, stream, selected)
 
     def _remove_ids(self, selector: IDSelector) -> int:
         before = self._chunks
@@ -157,7 +164,7 @@ class IndexFlat(Index):
         super().__setstate__(state | {"_dtype": _DTYPES[state["_dtype"]]})
 
     def __repr__(self) -> str:
-        metric = f", {_METRICS[self.metric_type]}" if type(self) is IndexFlat else ""
+        metric = f", {NAMES[self.metric_type]}" if type(self) is IndexFlat else ""
         return f"{type(self).__name__}({self.d}{metric}, dtype={self.dtype}, ntotal={self.ntotal})"
 
 
