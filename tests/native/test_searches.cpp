@@ -67,8 +67,16 @@ void test_l1(int64_t nq, int64_t nb, int64_t d, int64_t k) {
   auto queries = normal(nq * d, 1), rows = normal(nb * d, 2);
   std::vector<float> distances(nq * k), all(nq * nb);
   std::vector<int64_t> ids(nq * k);
-  ExtraMetricArgs args{ExtraMetric::l1, 0, row_major(queries, nq, d), row_major(rows, nb, d), nullptr, k,
-                       distances.data(), ids.data(), 0, nullptr};
+  ExtraMetricArgs args{ExtraMetric::l1,
+                       0,
+                       row_major(queries, nq, d),
+                       row_major(rows, nb, d),
+                       nullptr,
+                       k,
+                       distances.data(),
+                       ids.data(),
+                       0,
+                       nullptr};
   extra_metrics(args);
   args.distances = nullptr;
   args.all = all.data();
