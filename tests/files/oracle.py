@@ -11,6 +11,8 @@ faiss.omp_set_num_threads(1)  # its threads wait actively
 D = 16
 FLAT = ["Flat", "IDMap,Flat", "IDMap2,Flat", "Flat,RFlat", "PCA4,Flat", "IDMap2,L2norm,PCAR8,Flat", "RR8,Flat,RFlat"]
 FLAT += ["LSH", "LSHrt", "ITQ8,LSHt"]
+IVF = ["IVF8,Flat", "IVF8,SQ8", "IVF8,SQ6", "IVF8,SQfp16", "SQ8", "SQ4", "SQbf16", "IDMap,SQ8", "IDMap2,IVF8,Flat"]
+IVF += ["PCA8,IVF4,SQ4", "SQ8,RFlat", "IVF8(IVF2,Flat),Flat", "IVF8(SQ8),Flat"]
 
 
 def vectors(n: int, seed: int = 0, d: int = D) -> Any:

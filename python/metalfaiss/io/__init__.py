@@ -15,7 +15,9 @@ from metalfaiss.io import (  # each registers what it reads and writes
     binary,
     binary_ivf,
     inverted_lists,
+    ivf,
     lsh,
+    scalar_quantizer,
     transforms,
     wrappers,
 )
@@ -92,7 +94,7 @@ __all__ = [
     "write_index_binary",
 ]
 
-_FAMILIES = (binary, binary_ivf, inverted_lists, lsh, transforms, wrappers)
+_FAMILIES = (binary, binary_ivf, inverted_lists, ivf, lsh, scalar_quantizer, transforms, wrappers)
 
 
 def read_index(fname: Source, io_flags: int = 0) -> Any:

@@ -1,41 +1,48 @@
-"""IVF and scalar quantizer indexes in files. A draft: not registered and not tested, since it waits for the classes."""
+"""IVF indexes in files."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.ivf_flat import IndexIVFFlat
 from metalfaiss.indexes.ivf_scalar_quantizer import IndexIVFScalarQuantizer
 from metalfaiss.io.binary_ivf import direct_map
 from metalfaiss.io.flat import header, restore_header
 from metalfaiss.io.inverted_lists import MOST_EMPTY
-from metalfaiss.io.records import Node, Record, as_bytes
+from metalfaiss.io.records import Node, Record
 from metalfaiss.io.registry import node_of, object_of, reads, writes
-from metalfaiss.vectors import Float32Vector
+from metalfaiss.io.scalar_quantizer import check_sizes, quantizer_fields, restore_quantizer
+
+__all__: list[str] = []
 
 
 def ivf_header(index: Any) -> dict[str, Any]:
+    """The fields that stand first in every IVF index."""
     own = {"nlist": index.nlist, "nprobe": index.nprobe, "quantizer": node_of(index.quantizer)}
     return header(index) | own | direct_map(index.direct_map)
 
 
+def checked_quantizer(record: Record) -> Index:
+    quantizer, nlist = object_of(record["quantizer"]), record["nlist"]
+    record.require(isinstance(quantizer, Index), "quantizer must be an index", type(quantizer).__name__)
+    record.require(nlist <= max(MOST_EMPTY, quantizer.ntotal), f"nlist must be at most {MOST_EMPTY}", nlist)
+    return quantizer  # type: ignore[no-any-return]
+
+
 def restore_ivf(index: Any, record: Record) -> Any:
+    """Sets what all IVF indexes have; returns the index."""
     lists = object_of(record["invlists"])
-    if lists is not None:
+    if lists is not None:  # else ntotal counts what the file does not have: here, it stays 0
         index.replace_invlists(lists, True)
+        index.ntotal = record["ntotal"]
     index.nprobe, index.own_fields = record["nprobe"], True
     restore_header(index, record)
-    if record["map_type"]:
-        index.set_direct_map_type(record["map_type"])
+    kind = record["map_type"]
+    record.require(kind in (0, 1, 2), "map_type must be 0, 1 or 2", kind)
+    if kind:
+        index.set_direct_map_type(kind)  # made anew: what the file has says the same
     return index
-
-
-def checked_quantizer(record: Record) -> Any:
-    quantizer, nlist = object_of(record["quantizer"]), record["nlist"]
-    record.require(nlist <= max(MOST_EMPTY, quantizer.ntotal), f"nlist must be at most {MOST_EMPTY}", nlist)
-    return quantizer
 
 
 @reads("IwFl")
@@ -49,27 +56,17 @@ def write_ivf_flat(index: IndexIVFFlat) -> Node:
     return "IwFl", ivf_header(index) | {"invlists": node_of(index.invlists)}
 
 
-def quantizer_fields(sq: Any) -> dict[str, Any]:
-    own = {name: getattr(sq, name) for name in ("qtype", "rangestat", "rangestat_arg", "d", "code_size")}
-    return own | {"trained": as_bytes(sq.trained.data(), np.float32)}
-
-
-def restore_quantizer(sq: Any, record: Record) -> None:
-    record.require(sq.code_size == record["code_size"], f"code_size must be {sq.code_size}", record["code_size"])
-    sq.rangestat, sq.rangestat_arg = record["rangestat"], record["rangestat_arg"]
-    sq.trained = Float32Vector(record.array("trained"))
-
-
 @reads("IwSq", "IwSQ")
 def read_ivf_scalar_quantizer(record: Record) -> Any:
-    quantizer, sq = checked_quantizer(record), record["sq"]
-    shape = (record["d"], record["nlist"])
-    index = IndexIVFScalarQuantizer(quantizer, *shape, sq["qtype"], record["metric_type"], record.get("by_residual", True))
+    quantizer, sq, by_residual = checked_quantizer(record), record["sq"], record.get("by_residual", True)
+    check_sizes(sq)
+    shape = (record["d"], record["nlist"], sq["qtype"])
+    index = IndexIVFScalarQuantizer(quantizer, *shape, record["metric_type"], by_residual)
     restore_quantizer(index.sq, sq)
     return restore_ivf(index, record)
 
 
 @writes(IndexIVFScalarQuantizer)
 def write_ivf_scalar_quantizer(index: IndexIVFScalarQuantizer) -> Node:
-    own = {"sq": ("", quantizer_fields(index.sq)), "code_size": index.code_size, "by_residual": index.by_residual}
+    own = {"sq": quantizer_fields(index.sq), "code_size": index.code_size, "by_residual": index.by_residual}
     return "IwSq", ivf_header(index) | own | {"invlists": node_of(index.invlists)}
