@@ -153,6 +153,8 @@ void select_k(const SelectKArgs& g) {
       return select<half_t>(g);
     case Float::bf16:
       return select<bfloat_t>(g);
+    case Float::code:  // which has no values to select from: of searches alone
+      return;
   }
 }
 
