@@ -11,7 +11,7 @@ import pytest
 import metalfaiss
 from metalfaiss.factory import rules, table
 from metalfaiss.factory.build import is_built
-from metalfaiss.factory.grammar import Inverted, Leaf, Node, Refined, Transformed, Wrapped, parse, parse_binary, parts
+from metalfaiss.factory.grammar import Inverted, Leaf, Refined, Transformed, Wrapped, parse, parse_binary, parts
 
 D = 64
 IP = metalfaiss.METRIC_INNER_PRODUCT
@@ -192,22 +192,8 @@ def structure(index: Any, module: Any) -> list[Any]:
     return told + [structure(sub, module) for sub in subindexes(index)]
 
 
-def missing(tree: Node) -> list[str]:
-    """Classes of the tree that the package does not have (yet)."""
-    return [
-        part.rule.builds
-        for part in parts(tree)
-        if part.rule.group != "coarse" and not hasattr(metalfaiss, part.rule.builds)
-    ]
-
-
 @pytest.mark.parametrize("description", BUILT)
 def test_what_is_built_is_what_faiss_builds(description: str) -> None:
-    absent = missing(parse(description))
-    if absent:
-        with pytest.raises(NotImplementedError, match=absent[0]):
-            metalfaiss.index_factory(D, description)
-        return
     for metric in (faiss.METRIC_L2, faiss.METRIC_INNER_PRODUCT):
         if "LSH" in description and metric == faiss.METRIC_INNER_PRODUCT:
             with pytest.raises(RuntimeError, match="METRIC_L2"):
@@ -231,10 +217,6 @@ def test_what_is_planned_is_named(description: str) -> None:
 
 @pytest.mark.parametrize("description", BINARY_BUILT)
 def test_binary_indexes(description: str) -> None:
-    if missing(parse_binary(description)):
-        with pytest.raises(NotImplementedError):
-            metalfaiss.index_binary_factory(D, description)
-        return
     ours, theirs = (module.index_binary_factory(D, description) for module in (metalfaiss, faiss))
     assert structure(ours, metalfaiss)[:2] == structure(theirs, faiss)[:2]
     again = metalfaiss.index_binary_factory(D, metalfaiss.reverse_index_factory(ours))

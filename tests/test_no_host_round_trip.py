@@ -124,18 +124,35 @@ def test_search_traces_without_evaluation(index: IndexFlat) -> None:
 
 
 # One of every kind that searches lazily; another's search is as lazy as that of the index in it.
-LAZY = ["Flat", "IDMap,Flat", "IDMap2,Flat", "L2norm,Flat", "PCA4,Flat", "RR8,Flat", "Flat,RFlat", "IDMap,PCA4,Flat"]
+LAZY = [
+    "Flat", "SQ8", "SQ4", "SQ6", "SQfp16", "SQbf16", "SQ8_direct", "LSH", "LSH16rt",
+    "IVF4,Flat", "IVF4,SQ8", "IVF8(IVF2,Flat),Flat",
+    "IDMap,Flat", "IDMap2,Flat", "IDMap,IVF4,Flat", "IDMap2,SQ8",
+    "L2norm,Flat", "PCA4,Flat", "PCAR4,SQ8", "RR8,Flat", "OPQ4,Flat", "HR,Flat", "Pad16,Flat", "ITQ4,LSH",
+    "Flat,RFlat", "SQ8,RFlat", "IVF4,SQ8,Refine(SQfp16)", "IDMap,PCA4,Flat", "PCA4,IVF4,SQ8,RFlat",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("description", LAZY)
 def test_search_of_every_kind_traces_without_evaluation(description: str) -> None:
     index = metalfaiss.index_factory(8, description)
-    index.train(np.array(normal(200, 8)))
+    index.train(np.array(normal(300, 8)))
     if "IDMap" in description:
-        index.add_with_ids(np.array(normal(200, 8)), np.arange(200) * 3)
+        index.add_with_ids(np.array(normal(300, 8)), np.arange(300) * 3)
     else:
-        index.add(np.array(normal(200, 8)))
+        index.add(np.array(normal(300, 8)))
     x = normal(4, 8, seed=5)
+    for got, wanted in zip(mx.compile(lambda x: index.search(x, 5))(x), index.search(x, 5), strict=True):
+        assert mx.array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("description", ["BFlat", "BIVF4"])
+def test_search_of_binary_indexes_traces_without_evaluation(description: str) -> None:
+    codes = np.random.default_rng(0).integers(0, 256, (200, 4), dtype=np.uint8)
+    index = metalfaiss.index_binary_factory(32, description)
+    index.train(codes)
+    index.add(codes)
+    x = mx.array(codes[:3] ^ 1)
     for got, wanted in zip(mx.compile(lambda x: index.search(x, 5))(x), index.search(x, 5), strict=True):
         assert mx.array_equal(got, wanted)
 

@@ -13,11 +13,17 @@ __all__ = [
     "FAISS_VERSION_MAJOR",
     "FAISS_VERSION_MINOR",
     "FAISS_VERSION_PATCH",
+    "VERSION_STRING",
     "SIMDConfig",
     "SIMDLevel_ARM_NEON",
+    "SIMDLevel_ARM_SVE",
     "SIMDLevel_AVX2",
     "SIMDLevel_AVX512",
+    "SIMDLevel_AVX512_SPR",
+    "SIMDLevel_AVX512_VPOPCNT",
+    "SIMDLevel_COUNT",
     "SIMDLevel_NONE",
+    "SIMDLevel_RISCV_RVV",
     "get_compile_options",
     "get_mem_usage_kb",
     "get_num_gpus",
@@ -27,8 +33,11 @@ __all__ = [
 ]
 
 FAISS_VERSION_MAJOR, FAISS_VERSION_MINOR, FAISS_VERSION_PATCH = 1, 15, 1  # whose interface and files these are
+VERSION_STRING = f"{FAISS_VERSION_MAJOR}.{FAISS_VERSION_MINOR}.{FAISS_VERSION_PATCH}"
 
-SIMDLevel_NONE, SIMDLevel_AVX2, SIMDLevel_AVX512, SIMDLevel_ARM_NEON = 0, 1, 2, 4
+# FAISS's numbers of all levels; there are kernels of four, and the others are never available.
+SIMDLevel_NONE, SIMDLevel_AVX2, SIMDLevel_AVX512, SIMDLevel_AVX512_SPR, SIMDLevel_ARM_NEON = range(5)
+SIMDLevel_ARM_SVE, SIMDLevel_RISCV_RVV, SIMDLevel_AVX512_VPOPCNT, SIMDLevel_COUNT = range(5, 9)
 
 _LEVELS = {"portable": SIMDLevel_NONE, "avx2": SIMDLevel_AVX2, "avx512": SIMDLevel_AVX512, "neon": SIMDLevel_ARM_NEON}
 _NAMES = {SIMDLevel_NONE: "NONE", SIMDLevel_AVX2: "AVX2", SIMDLevel_AVX512: "AVX512", SIMDLevel_ARM_NEON: "ARM_NEON"}
@@ -93,7 +102,7 @@ def get_compile_options() -> str:
 
 def get_version() -> str:
     """The version of FAISS whose interface this is."""
-    return f"{FAISS_VERSION_MAJOR}.{FAISS_VERSION_MINOR}.{FAISS_VERSION_PATCH}"
+    return VERSION_STRING
 
 
 def get_num_gpus() -> int:

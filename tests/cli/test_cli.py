@@ -27,9 +27,6 @@ def run(*arguments, code=0):
     return done.output
 
 
-needs_files = pytest.mark.skipif(not hasattr(metalfaiss, "read_index"), reason="index files cannot be read yet")
-
-
 @pytest.fixture
 def folder(tmp_path, rng):
     x = rng.standard_normal((600, 16), dtype=np.float32)
@@ -107,7 +104,6 @@ def test_an_interrupted_file_is_not_there(folder, error, name):
     assert (folder / name).read_bytes() == b"old"
 
 
-@needs_files
 @pytest.mark.parametrize("factory", ["Flat", "PCA8,Flat", "LSH64r"])
 def test_build_search_info(folder, factory):
     index = folder / "x.faiss"
@@ -126,7 +122,6 @@ def test_build_search_info(folder, factory):
     assert type(loaded(index)).__name__ in shown
 
 
-@needs_files
 def test_binary(folder):
     index = folder / "c.faiss"
     run("build", folder / "codes.npy", "-f", "BIVF8", "-o", index)
@@ -136,7 +131,6 @@ def test_binary(folder):
     run("evaluate", index, folder / "codes.npy", "--base", folder / "codes.npy", "-k", 1, "-s", "nprobe=1,8")
 
 
-@needs_files
 @pytest.mark.parametrize("truth", ["--base", "--ground-truth"])
 def test_evaluate(folder, truth):
     index, plot, figures = folder / "x.faiss", folder / "plot.svg", folder / "figures.json"
@@ -160,7 +154,6 @@ def _has(name):
     return True
 
 
-@needs_files
 def test_errors(folder):
     index = folder / "x.faiss"
     run("build", folder / "x.npy", "-f", "Flat", "-o", index)

@@ -78,20 +78,6 @@ def test_ground_truth_block_by_block(metric: int) -> None:
     assert few.shape == (20, 4)
 
 
-def has_ranges() -> bool:
-    index = metalfaiss.IndexFlatL2(1)
-    index.add(np.zeros((1, 1), dtype=np.float32))
-    try:
-        index.range_search(np.zeros((1, 1), dtype=np.float32), 1.0)
-    except RuntimeError:
-        return False
-    return True
-
-
-needs_ranges = pytest.mark.skipif(not has_ranges(), reason="needs range searches")
-
-
-@needs_ranges
 def test_ranges_block_by_block() -> None:
     xq, xb = points(20), points(300)
     ours = exhaustive_search.range_ground_truth(xq, iter([xb[:100], xb[100:]]), 5.0)
@@ -103,7 +89,6 @@ def test_ranges_block_by_block() -> None:
         np.testing.assert_array_equal(a, b)
 
 
-@needs_ranges
 @pytest.mark.parametrize("clip", [False, True])
 def test_ranges_with_a_limit(clip: bool) -> None:
     xq, xb = points(200), points(300)
@@ -176,10 +161,6 @@ def test_two_levels() -> None:
     assert found < 1.1 * flat.obj[-1]
 
 
-ivf = pytest.mark.skipif(not hasattr(metalfaiss, "IndexIVFFlat"), reason="needs inverted lists")
-
-
-@ivf
 def test_lists_by_hand() -> None:
     x, xq = points(1000), points(20)
     index = metalfaiss.index_factory(8, "IVF16,Flat")

@@ -28,7 +28,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )  # fmt: skip
 console = Console(stderr=True)
-library: Any = metalfaiss  # indexes of any type pass through here: no type is known before a file is read
 
 Vectors = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help=f"Vectors: {FORMATS}.")]
 IndexFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="An index file.")]
@@ -60,8 +59,8 @@ def loaded(path: Path) -> Any:
     with open(path, "rb") as file:
         binary = file.read(2) == b"IB"
     if binary:
-        return library.read_index_binary(str(path))
-    return library.read_index(str(path), library.IO_FLAG_MMAP)
+        return metalfaiss.read_index_binary(str(path))
+    return metalfaiss.read_index(str(path), metalfaiss.IO_FLAG_MMAP)
 
 
 def _is_binary(index: Any) -> bool:
@@ -107,7 +106,7 @@ def build(
                 index.add(_fit(rows, index))
                 bar.advance(task, len(rows))
         with replaced(output) as temporary:
-            write = library.write_index_binary if _is_binary(index) else library.write_index
+            write = metalfaiss.write_index_binary if _is_binary(index) else metalfaiss.write_index
             write(index, str(temporary))
         size = output.stat().st_size
         seconds = time.perf_counter() - start
