@@ -13,6 +13,7 @@ from tests.files.oracle import FLAT, content, made, vectors
 import metalfaiss
 
 METRICS_OF_FACTORIES = [faiss.METRIC_L2, faiss.METRIC_INNER_PRODUCT]
+METRICS = ["L1", "Linf", "Lp", "Canberra", "BrayCurtis", "JensenShannon", "Jaccard", "NaNEuclidean", "GOWER"]
 
 
 def check_equal(ours: Any, theirs: Any, k: int = 5) -> None:
@@ -42,6 +43,17 @@ def test_factories(factory: str, metric: int) -> None:
     ours = round_trip(theirs)
     check_equal(ours, theirs)
     check_equal(ours, faiss.deserialize_index(metalfaiss.serialize_index(ours)))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_metrics(name: str) -> None:
+    metric = getattr(faiss, f"METRIC_{name}")
+    theirs = faiss.IndexFlat(8, metric)
+    theirs.metric_arg = 3.5
+    theirs.add(vectors(50, d=8))
+    ours = round_trip(theirs)
+    assert (ours.metric_type, ours.metric_arg) == (metric, 3.5)
+    check_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("factory", FLAT)
