@@ -39,6 +39,7 @@ T = TypeVar("T")
 Work = Callable[[], object]
 RESULTS = Path(__file__).parent / "results"
 SETTLE = 0.2  # seconds: OpenBLAS's threads spin on after a product, on the next contender's cores
+LONG = 1.0  # seconds: what takes longer needs no untimed run before each timed one
 
 
 def chip(device: mx.Device) -> str:
@@ -106,11 +107,15 @@ class Case:
 
 
 class Benchmark:
-    def __init__(self, stem: str, description: str | None) -> None:
-        parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """The cases of a run; ``options`` are command line options besides those of all benchmarks."""
+
+    def __init__(self, stem: str, description: str | None, options: Sequence[argparse.ArgumentParser] = ()) -> None:
+        parser = argparse.ArgumentParser(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter, parents=options
+        )
         parser.add_argument("--quick", action="store_true", help="fewer and smaller cases")
-        parser.add_argument("--rounds", type=int, default=7, help="how often the contenders take turns (default 7)")
-        parser.add_argument("--only", default="", help="run the cases whose name contains this")
+        parser.add_argument("--rounds", type=int, default=7, help="how often contenders take turns (7), at most")
+        parser.add_argument("--only", default="", help="run the cases whose name contains this, in either case")
         parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="where MLX runs (default cpu)")
         parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON and the plot go")
         self.args = parser.parse_args()
@@ -125,7 +130,7 @@ class Benchmark:
         return quick if self.args.quick else full
 
     def wants(self, name: str) -> bool:
-        return self.args.only in name
+        return str(self.args.only).lower() in name.lower()
 
     def case(
         self,
@@ -140,18 +145,18 @@ class Benchmark:
     ) -> Case | None:
         """Times one case; the first contender is ours. Returns None when --only leaves it out.
 
-        Small work is better done several `times` in one call, which MLX then evaluates as one graph: figures, flops and
-        nbytes are those of one time.
+        Long work takes fewer ``rounds`` than ``--rounds`` says. Small work is better done several `times` in one call,
+        which MLX then evaluates as one graph: figures, flops and nbytes are those of one time.
         """
         if not self.wants(name):
             return None
-        for work in contenders.values():  # warm up: first touch, compiled graphs, thread pools
-            evaluate(work())
+        warm = {who: seconds(work, 0) for who, work in contenders.items()}  # first touch, compiled graphs, threads
         samples: dict[str, list[float]] = {who: [] for who in contenders}
-        for _ in range(rounds or self.args.rounds):
+        for _ in range(min(rounds or self.args.rounds, self.args.rounds)):
             for who, work in contenders.items():
                 time.sleep(SETTLE)
-                seconds(work)  # untimed: its own threads wake up, and the processor, too
+                if warm[who] < LONG:
+                    seconds(work)  # untimed: its own threads wake up, and the processor, too
                 samples[who].append(seconds(work) / times)
         ours, *peers = contenders
         ratios = {
@@ -181,6 +186,8 @@ class Benchmark:
 
     def finish(self, *, summary: dict[str, float] | None = None) -> None:
         """Prints the table and stores <stem>.json and <stem>.png."""
+        if not self.cases:
+            raise SystemExit(f"no case's name contains {self.args.only!r}: nothing is stored")
         self.console.print(self._table())
         for name, value in (summary or {}).items():
             self.console.print(f"{name}: {value:.2f}")
