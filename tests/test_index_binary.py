@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from metalfaiss import IDSelectorBatch, IDSelectorNot, IDSelectorRange, SearchParameters, SearchParametersIVF
-from metalfaiss.indexes.binary import IndexBinaryFlat
+from metalfaiss.indexes.binary_flat import IndexBinaryFlat
 from metalfaiss.indexes.binary_id_map import IndexBinaryIDMap, IndexBinaryIDMap2
 from metalfaiss.indexes.binary_ivf import IndexBinaryIVF
 from metalfaiss.vectors import copy_array_to_vector, vector_to_array

@@ -1,4 +1,4 @@
-// What an iteration of k-means is made of. CPU streams only: on a GPU, clustering.py says it in MLX's own operations.
+// What an iteration of k-means is made of. CPU streams only: on a GPU, _lloyd.py says it in MLX's own operations.
 #pragma once
 
 #include <optional>

@@ -72,7 +72,8 @@ from metalfaiss.helpers import (
     swig_ptr,
 )
 from metalfaiss.indexes.base import Index
-from metalfaiss.indexes.binary import IndexBinary, IndexBinaryFlat
+from metalfaiss.indexes.binary import IndexBinary
+from metalfaiss.indexes.binary_flat import IndexBinaryFlat
 from metalfaiss.indexes.binary_id_map import IndexBinaryIDMap, IndexBinaryIDMap2
 from metalfaiss.indexes.binary_ivf import IndexBinaryIVF
 from metalfaiss.indexes.flat import IndexFlat, IndexFlatIP, IndexFlatL2

@@ -1,4 +1,4 @@
-"""Indexes of binary codes: FAISS's interface, and exact search by Hamming distance."""
+"""The base class of the indexes of binary codes: FAISS's interface and its checks."""
 
 from __future__ import annotations
 
@@ -10,19 +10,16 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from metalfaiss import _core, _host
+from metalfaiss import _host
 from metalfaiss._host import Array, Stream
-from metalfaiss.indexes import _checks, _chunks
+from metalfaiss.indexes import _checks
+from metalfaiss.indexes._code_store import Codes
 from metalfaiss.indexes._state import _Sealed
 from metalfaiss.indexes._unsupported import Unsupported
 from metalfaiss.metrics import METRIC_L2
 from metalfaiss.search_parameters import SearchParameters, bound
-from metalfaiss.vectors import UInt8Vector
 
-__all__ = ["IndexBinary", "IndexBinaryFlat"]
-
-Codes = NDArray[np.uint8]
-Within = tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int64]]
+__all__ = ["IndexBinary"]
 
 
 class IndexBinary(Unsupported, metaclass=_Sealed):
@@ -383,120 +380,3 @@ class IndexBinary(Unsupported, metaclass=_Sealed):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(d={self.d}, ntotal={self.ntotal})"
-
-
-class CodeStore:
-    """Codes behind each other, in a few chunks that a search joins: how often depends on how often codes are added."""
-
-    def __init__(self, code_size: int, codes: mx.array | None = None) -> None:
-        empty = mx.array(np.empty((0, code_size), dtype=np.uint8))
-        self.chunks: _chunks.Chunks = (empty if codes is None else codes,)
-
-    def __len__(self) -> int:
-        return _chunks.total(self.chunks)
-
-    def append(self, x: mx.array) -> None:
-        self.chunks = _chunks.append(self.chunks, x)
-
-    def joined(self) -> mx.array:
-        """All codes, as one array."""
-        chunks = self.chunks
-        if len(chunks) == 1:
-            return chunks[0]
-        codes = _host.finish(mx.concatenate(list(chunks)), *chunks)
-        if self.chunks is chunks and _core.is_evaluated(codes):
-            self.chunks = (codes,)  # the same codes: whoever reads the old tuple meanwhile is right, too
-        return codes
-
-    def replace(self, codes: mx.array) -> None:
-        self.chunks = (codes,)
-
-    def keep_without(self, selected: NDArray[np.int64]) -> int:
-        """Removes rows, ascending; returns how many."""
-        if selected.size:
-            kept = np.delete(np.arange(len(self), dtype=np.int64), selected)
-            self.replace(_host.finish(mx.take(self.joined(), mx.array(kept), axis=0), self.joined()))
-        return int(selected.size)
-
-    def search(self, x: mx.array, k: int, params: SearchParameters | None, stream: Stream) -> tuple[mx.array, mx.array]:
-        codes = self.joined()
-        return _core.knn_hamming(x, codes, k, self._rows(codes, params), stream=stream)
-
-    def range_search(self, x: mx.array, radius: int, params: SearchParameters | None) -> Within:
-        codes = self.joined()
-        lims, D, I = _host.to_numpy(*_core.range_search_hamming(x, codes, radius, self._rows(codes, params)))
-        return lims, D, I
-
-    def take(self, ids: mx.array) -> mx.array:
-        """Codes of ids, zeros for -1 and other ids that do not exist."""
-        codes = self.joined()
-        n = codes.shape[0]
-        there = mx.logical_and(ids >= 0, ids < n)
-        if n == 0:
-            return mx.zeros((ids.shape[0], codes.shape[1]), dtype=mx.uint8)
-        rows = mx.take(codes, mx.where(there, ids, 0), axis=0)
-        return mx.where(there[:, None], rows, mx.array(0, dtype=mx.uint8))
-
-    @staticmethod
-    def _rows(codes: mx.array, params: SearchParameters | None) -> mx.array | None:
-        if params is None or params.sel is None:
-            return None
-        return mx.array(params.sel._native.positions(codes.shape[0]))
-
-
-class IndexBinaryFlat(IndexBinary):
-    """Exact search by Hamming distance.
-
-    Args:
-        d: the bits of a code, a multiple of 8.
-
-    Raises:
-        TypeError: ``d`` is not an integer.
-        ValueError: ``d`` is not a positive multiple of 8.
-    """
-
-    def __init__(self, d: int) -> None:
-        super().__init__(d)
-        self._reset()
-
-    @property
-    def ntotal(self) -> int:
-        return len(self._store)
-
-    @property
-    def xb(self) -> UInt8Vector:
-        """The stored codes, one behind the other; settable."""
-        return UInt8Vector(_host.to_numpy(self._store.joined())[0].reshape(-1), self._set_xb)
-
-    @xb.setter
-    def xb(self, codes: Any) -> None:
-        self._set_xb(np.asarray(codes, dtype=np.uint8))
-
-    def _set_xb(self, codes: Codes) -> None:
-        if codes.size % self.code_size:
-            raise ValueError(f"[{self._op('xb')}] xb must hold codes of {self.code_size} bytes. Received {codes.size}.")
-        self._store = CodeStore(self.code_size, mx.array(codes.reshape(-1, self.code_size)))
-
-    def _reset(self) -> None:
-        self._store = CodeStore(self.code_size)
-
-    def _add(self, x: mx.array) -> None:
-        self._store.append(x)
-
-    def _search(
-        self, x: mx.array, k: int, params: SearchParameters | None, stream: Stream
-    ) -> tuple[mx.array, mx.array]:
-        return self._store.search(x, k, params, stream)
-
-    def _range_search(self, x: mx.array, radius: float, params: SearchParameters | None, stream: Stream) -> Within:
-        return self._store.range_search(x, int(radius), params)
-
-    def _remove_ids(self, selector: Any) -> int:
-        return self._store.keep_without(selector._native.positions(self.ntotal))
-
-    def _merge_from(self, other: IndexBinaryFlat, add_id: int) -> None:
-        self._store.append(other._store.joined())
-        other._reset()
-
-    def _reconstruct_batch(self, ids: mx.array) -> mx.array:
-        return self._store.take(ids)

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metalfaiss._host import Stream
+from metalfaiss.indexes._code_store import Within
 from metalfaiss.indexes._inner import inner_trained
-from metalfaiss.indexes.binary import IndexBinary, Within
+from metalfaiss.indexes.binary import IndexBinary
 from metalfaiss.search_parameters import SearchParameters, with_selector
 from metalfaiss.selectors import IDSelectorTranslated
 from metalfaiss.vectors import Int64Vector

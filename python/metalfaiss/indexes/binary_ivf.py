@@ -13,8 +13,9 @@ from metalfaiss._host import Array, Stream
 from metalfaiss.clustering import Clustering, ClusteringParameters
 from metalfaiss.hamming import binary_to_real, real_to_binary
 from metalfaiss.indexes import _checks
+from metalfaiss.indexes._code_store import Codes, Within
 from metalfaiss.indexes.base import Index
-from metalfaiss.indexes.binary import Codes, IndexBinary, Within
+from metalfaiss.indexes.binary import IndexBinary
 from metalfaiss.indexes.flat import IndexFlatL2
 from metalfaiss.inverted_lists import ArrayInvertedLists, DirectMap
 from metalfaiss.search_parameters import SearchParameters, SearchParametersIVF

@@ -12,8 +12,8 @@ from metalfaiss import _host
 from metalfaiss._host import Stream
 from metalfaiss.hamming import bitvecs2fvecs, fvecs2bitvecs
 from metalfaiss.indexes import _checks
+from metalfaiss.indexes._code_store import CodeStore, Within
 from metalfaiss.indexes.base import Index
-from metalfaiss.indexes.binary import CodeStore, Within
 from metalfaiss.search_parameters import SearchParameters
 from metalfaiss.transforms import LinearTransform, RandomRotationMatrix
 from metalfaiss.vectors import Float32Vector, UInt8Vector

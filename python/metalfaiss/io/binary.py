@@ -7,7 +7,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from metalfaiss.indexes.binary import IndexBinary, IndexBinaryFlat
+from metalfaiss.indexes.binary import IndexBinary
+from metalfaiss.indexes.binary_flat import IndexBinaryFlat
 from metalfaiss.indexes.binary_id_map import IndexBinaryIDMap, IndexBinaryIDMap2
 from metalfaiss.io.records import Node, Record, as_bytes
 from metalfaiss.io.registry import node_of, object_of, reads, writes

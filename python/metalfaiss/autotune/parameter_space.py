@@ -1,218 +1,26 @@
-"""Settings of indexes by name, and the search for the best of them: FAISS's ``ParameterSpace``."""
+"""Settings of indexes by name, and the search for the best of them."""
 
 from __future__ import annotations
 
 import math
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import metalfaiss
 from metalfaiss._random import permutation
+from metalfaiss.autotune.criteria import AutoTuneCriterion
+from metalfaiss.autotune.operating_points import OperatingPoints, Sequence
 from metalfaiss.vectors import Float64Vector
 
-__all__ = [
-    "AutoTuneCriterion",
-    "IntersectionCriterion",
-    "OneRecallAtRCriterion",
-    "OperatingPoint",
-    "OperatingPoints",
-    "ParameterRange",
-    "ParameterSpace",
-]
+__all__ = ["ParameterRange", "ParameterSpace"]
 
 EXPERIMENTS_SEED = 1234
-NEVER = 1e50  # seconds, FAISS's
-
-T = TypeVar("T")
-
-
-class Sequence(list[T], Generic[T]):
-    """A list with the methods of FAISS's vectors."""
-
-    def size(self) -> int:
-        return len(self)
-
-    def at(self, i: int) -> T:
-        return self[i]
-
-
-class AutoTuneCriterion(ABC):
-    """How good the results of a search are.
-
-    Args:
-        nq: how many queries.
-        nnn: how many results each has.
-
-    Attributes:
-        gt_nnn: how many neighbours of each query are known.
-        gt_D, gt_I: these, shape (nq, gt_nnn); distances may be None.
-    """
-
-    def __init__(self, nq: int, nnn: int) -> None:
-        self.nq, self.nnn, self.gt_nnn = int(nq), int(nnn), 0
-        self.gt_D: NDArray[np.float32] | None = None
-        self.gt_I: NDArray[np.int64] = np.zeros((0, 0), dtype=np.int64)
-
-    def set_groundtruth(self, D: NDArray[np.float32] | None, I: NDArray[np.int64]) -> None:
-        """The true neighbours of the queries, shape (nq, gt_nnn), nearest first.
-
-        Raises:
-            ValueError: the shapes differ.
-        """
-        I = np.asarray(I)
-        if D is not None and np.shape(D) != I.shape:
-            raise ValueError(
-                f"[{type(self).__name__}.set_groundtruth] D must have shape {I.shape}. Received {np.shape(D)}."
-            )
-        self.nq, self.gt_nnn = I.shape
-        self.gt_D, self.gt_I = D, I
-
-    def evaluate(self, D: NDArray[np.float32], I: NDArray[np.int64]) -> float:
-        """From 0 to 1.
-
-        Args:
-            D: distances, shape (nq, nnn).
-            I: ids, of the same shape.
-
-        Raises:
-            ValueError: a shape is wrong.
-            RuntimeError: there is no ground truth, or not enough of it.
-        """
-        op = f"{type(self).__name__}.evaluate"
-        for name, array in (("D", D), ("I", I)):
-            if np.shape(array) != (self.nq, self.nnn):
-                raise ValueError(f"[{op}] {name} must have shape {(self.nq, self.nnn)}. Received {np.shape(array)}.")
-        if self.gt_nnn < self._needed():
-            raise RuntimeError(
-                f"[{op}] Ground truth must have at least {self._needed()} neighbours a query. Received {self.gt_nnn}."
-            )
-        return self._evaluate(np.asarray(I))
-
-    @abstractmethod
-    def _needed(self) -> int: ...
-
-    @abstractmethod
-    def _evaluate(self, I: NDArray[np.int64]) -> float: ...
-
-
-class OneRecallAtRCriterion(AutoTuneCriterion):
-    """The share of queries whose nearest neighbour is among the first R results.
-
-    Args:
-        nq: how many queries.
-        R: how many results each has.
-    """
-
-    def __init__(self, nq: int, R: int) -> None:
-        super().__init__(nq, R)
-        self.R = int(R)
-
-    def _needed(self) -> int:
-        return 1
-
-    def _evaluate(self, I: NDArray[np.int64]) -> float:
-        return float((I[:, : self.R] == self.gt_I[:, :1]).any(axis=1).mean())
-
-
-class IntersectionCriterion(AutoTuneCriterion):
-    """The share of the R nearest neighbours that are among the first R results.
-
-    Args:
-        nq: how many queries.
-        R: how many results each has.
-    """
-
-    def __init__(self, nq: int, R: int) -> None:
-        super().__init__(nq, R)
-        self.R = int(R)
-
-    def _needed(self) -> int:
-        return self.R
-
-    def _evaluate(self, I: NDArray[np.int64]) -> float:
-        pairs = zip(I[:, : self.R], self.gt_I[:, : self.R], strict=True)
-        found = sum(np.intersect1d(ours, true).size for ours, true in pairs)
-        return found / (self.nq * self.R)
-
-
-@dataclass
-class OperatingPoint:
-    """What a setting reaches.
-
-    Attributes:
-        perf: how good the results are, 0 to 1.
-        t: seconds.
-        key: the setting in words.
-        cno: its number.
-    """
-
-    perf: float
-    t: float
-    key: str
-    cno: int
-
-
-class OperatingPoints:
-    """What was measured, and what of it is best.
-
-    Attributes:
-        all_pts: all points, in the order in which they came.
-        optimal_pts: those that no other beats in both time and results, worst results first. The first one is to do
-            nothing.
-    """
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        """Forgets all points."""
-        self.all_pts: Sequence[OperatingPoint] = Sequence()
-        self.optimal_pts: Sequence[OperatingPoint] = Sequence([OperatingPoint(0.0, 0.0, "", -1)])
-
-    def add(self, perf: float, t: float, key: str, cno: int = 0) -> bool:
-        """Adds a point, and says whether it is one of the best."""
-        point = OperatingPoint(float(perf), float(t), key, int(cno))
-        self.all_pts.append(point)
-        best = self.optimal_pts
-        if point.perf == 0 or any(other.perf >= point.perf and other.t <= point.t for other in best):
-            return False
-        kept = [other for other in best if other.perf > point.perf or other.t < point.t]
-        self.optimal_pts = Sequence(sorted([*kept, point], key=lambda p: p.perf))
-        return True
-
-    def merge_with(self, other: OperatingPoints, prefix: str = "") -> int:
-        """Adds the points of another one, and says how many are among the best."""
-        return sum(self.add(p.perf, p.t, prefix + p.key, p.cno) for p in other.all_pts)
-
-    def t_for_perf(self, perf: float) -> float:
-        """The least time that reaches results as good; 1e50 where none does."""
-        return next((point.t for point in self.optimal_pts if point.perf >= perf), NEVER)
-
-    def display(self, only_optimal: bool = True) -> None:
-        """Prints the points."""
-        print(f"Tested {len(self.all_pts)} operating points, {len(self.optimal_pts)} ones are Pareto-optimal:")
-        best = {p.cno for p in self.optimal_pts}
-        for p in self.optimal_pts if only_optimal else self.all_pts:
-            star = "*" if not only_optimal and p.cno in best else ""
-            print(f"cno={p.cno} key={p.key} perf={p.perf:.4f} t={p.t:.3f} {star}")
-
-    def all_to_gnuplot(self, fname: str) -> None:
-        """Writes all points to a file, one in a line."""
-        Path(fname).write_text("".join(f"{p.perf:g} {p.t:g} {p.key}\n" for p in self.all_pts))
-
-    def optimal_to_gnuplot(self, fname: str) -> None:
-        """Writes the steps of the best points to a file."""
-        before = [0.0, *(p.perf for p in self.optimal_pts)]
-        lines = (f"{a:g} {p.t:g}\n{p.perf:g} {p.t:g} {p.key}\n" for a, p in zip(before, self.optimal_pts, strict=False))
-        Path(fname).write_text("".join(lines))
 
 
 @dataclass

@@ -1,0 +1,95 @@
+"""How k-means runs, and what is told of its iterations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+__all__ = [
+    "PARAMETERS",
+    "ClusteringInitMethod_RANDOM",
+    "ClusteringIterationStats",
+    "ClusteringParameters",
+    "IterationStats",
+]
+
+ClusteringInitMethod_RANDOM = 0
+
+
+@dataclass
+class ClusteringParameters:
+    """How k-means runs.
+
+    Attributes:
+        niter: iterations.
+        nredo: how often it is run, each time from other points; the best run is kept.
+        verbose: prints each iteration.
+        spherical: whether centroids are brought to length 1.
+        int_centroids: whether centroids are rounded to integers.
+        update_index: whether the index is trained again at each iteration.
+        frozen_centroids: whether the given initial centroids stay as they are.
+        min_points_per_centroid: with fewer points a warning is printed.
+        max_points_per_centroid: with more points a random subset is used.
+        seed: of what is random; negative for the clock.
+        decode_block_size: how many encoded vectors are decoded at a time.
+        check_input_data_for_NaNs: whether NaNs and infinities are looked for.
+        use_faster_subsampling: whether the subset comes from a faster random generator.
+        init_method: how initial centroids are chosen: ``ClusteringInitMethod_RANDOM``.
+        early_stop_threshold: stops where the objective changes by this, relative, or less. On a GPU 0 never stops,
+            since to look at the objective would have the GPU wait.
+    """
+
+    niter: int = 25
+    nredo: int = 1
+    verbose: bool = False
+    spherical: bool = False
+    int_centroids: bool = False
+    update_index: bool = False
+    frozen_centroids: bool = False
+    min_points_per_centroid: int = 39
+    max_points_per_centroid: int = 256
+    seed: int = 1234
+    decode_block_size: int = 32768
+    check_input_data_for_NaNs: bool = True
+    use_faster_subsampling: bool = False
+    init_method: int = ClusteringInitMethod_RANDOM
+    early_stop_threshold: float = 0.0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "init_method" and value != ClusteringInitMethod_RANDOM:
+            raise NotImplementedError(
+                f"[{type(self).__name__}] init_method must be ClusteringInitMethod_RANDOM (0). Received {value!r}."
+            )
+        super().__setattr__(name, value)
+
+
+PARAMETERS = tuple(field.name for field in fields(ClusteringParameters))
+
+
+@dataclass
+class ClusteringIterationStats:
+    """What happened in an iteration.
+
+    Attributes:
+        obj: the objective: the sum of what the index says of each point and its centroid.
+        time: seconds since training began.
+        time_search: of those, how many were spent in searches.
+        imbalance_factor: 1 where all clusters have one size, more the less they do.
+        nsplit: how many clusters were split to fill empty ones.
+    """
+
+    obj: float = 0.0
+    time: float = 0.0
+    time_search: float = 0.0
+    imbalance_factor: float = 0.0
+    nsplit: int = 0
+
+
+class IterationStats(list[ClusteringIterationStats]):
+    """The iterations in order, with the methods of FAISS's vector of them."""
+
+    def size(self) -> int:
+        return len(self)
+
+    def at(self, i: int) -> ClusteringIterationStats:
+        return self[i]
