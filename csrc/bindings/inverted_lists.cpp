@@ -3,6 +3,7 @@
 #include <nanobind/ndarray.h>
 
 #include "bindings/bindings.h"
+#include "bindings/numpy_arrays.h"
 #include "index/direct_map.h"
 #include "index/id_selector.h"
 
@@ -15,13 +16,6 @@ using index::InvertedList;
 using index::InvertedLists;
 using Ids = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Codes = nb::ndarray<const uint8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-
-template <typename T>
-nb::ndarray<nb::numpy, T, nb::ndim<1>> numpy_array(std::vector<T> values) {
-  auto* owned = new std::vector<T>(std::move(values));
-  nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-  return {owned->data(), {owned->size()}, owner};
-}
 
 // Keeps the memory of a list that an array shows.
 nb::capsule keeper(const InvertedList& list) {

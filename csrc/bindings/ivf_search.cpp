@@ -7,6 +7,7 @@
 #include <nanobind/stl/tuple.h>
 
 #include "bindings/bindings.h"
+#include "bindings/numpy_arrays.h"
 
 namespace metalfaiss {
 
@@ -20,13 +21,6 @@ ops::IvfSource source_of(const InvertedLists& lists, std::shared_ptr<index::Code
                          std::shared_ptr<index::IdSelector> selector) {
   return {lists.snapshot(), std::move(codec), ops::metric_from_int("ivf_search", metric), max_codes,
           std::move(selector)};
-}
-
-template <typename T>
-nb::ndarray<nb::numpy, T, nb::ndim<1>> numpy_array(std::vector<T> values) {
-  auto* owned = new std::vector<T>(std::move(values));
-  nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-  return {owned->data(), {owned->size()}, owner};
 }
 
 }  // namespace
