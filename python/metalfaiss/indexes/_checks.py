@@ -17,6 +17,7 @@ from metalfaiss.selectors import IDSelector, IDSelectorBatch, as_selector
 __all__ = [
     "Accepted",
     "codes",
+    "in_range",
     "index",
     "keys",
     "output",
@@ -77,6 +78,18 @@ def output(op: str, name: str, x: Array, out: NDArray[Any] | None, tail: tuple[i
 def reconstruction(op: str, x: NDArray[np.float32] | None, shape: tuple[int, ...]) -> None:
     if x is not None:
         _host.check_output(op, "x", x, shape, np.float32)
+
+
+def in_range(op: str, keys: NDArray[np.int64], ntotal: int, what: str) -> None:
+    """Whether ids are those of an index that numbers what it stores.
+
+    Raises:
+        ValueError: one is not from 0 to ``ntotal - 1``.
+    """
+    wrong = keys[(keys < 0) | (keys >= ntotal)]
+    if wrong.size:
+        stored = f"from 0 to {ntotal - 1}" if ntotal else f"of stored {what}, of which there are none"
+        raise ValueError(f"[{op}] key must hold ids {stored}. Received {wrong[0]}.")
 
 
 def keys(op: str, key: Any) -> mx.array | NDArray[np.int64]:

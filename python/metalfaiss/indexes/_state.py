@@ -92,10 +92,7 @@ class State(Unsupported, metaclass=_Sealed):
 
     def _check_keys(self, op: str, keys: NDArray[np.int64]) -> None:
         """Whether ids are stored; here, for an index that numbers its vectors."""
-        wrong = keys[(keys < 0) | (keys >= self.ntotal)]
-        if wrong.size:
-            stored = f"from 0 to {self.ntotal - 1}" if self.ntotal else "of stored vectors, of which there are none"
-            raise ValueError(f"[{op}] key must hold ids {stored}. Received {wrong[0]}.")
+        _checks.in_range(op, keys, self.ntotal, "vectors")
 
     def _reconstruct(self, key: int) -> mx.array:
         return self._reconstruct_n(key, 1)[0]

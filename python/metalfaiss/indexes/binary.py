@@ -335,10 +335,7 @@ class IndexBinary(Unsupported, metaclass=_Sealed):
         return np.arange(self.ntotal, dtype=np.int64)
 
     def _check_keys(self, op: str, keys: NDArray[np.int64]) -> None:
-        wrong = keys[(keys < 0) | (keys >= self.ntotal)]
-        if wrong.size:
-            stored = f"from 0 to {self.ntotal - 1}" if self.ntotal else "of stored codes, of which there are none"
-            raise ValueError(f"[{op}] key must hold ids {stored}. Received {wrong[0]}.")
+        _checks.in_range(op, keys, self.ntotal, "codes")
 
     def _check_compatible(self, op: str, other: Any) -> None:
         """What else must be equal for a merge: by ``_require_same``."""
