@@ -24,7 +24,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # Operations may convert or evaluate nowhere but at their edges, where NumPy meets MLX.
 OPERATIONS = ("_host.py", "distances.py", "pairwise.py", "selection.py", "faissmlx")
 EDGES = {
-    "_host.py": {"to_mlx", "vectors", "ids", "empty", "finish", "to_numpy", "view", "output"},
+    "_host.py": {"to_mlx", "vectors", "empty", "finish", "to_numpy", "view", "output"},
     "selection.py": {"select_k"},
 }
 # Elsewhere files are read, lists filled and centroids trained; these functions are on the path of every search.

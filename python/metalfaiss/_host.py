@@ -22,7 +22,6 @@ __all__ = [
     "check_vectors",
     "empty",
     "finish",
-    "ids",
     "integer",
     "output",
     "own",
@@ -107,30 +106,6 @@ def vectors(op: str, x: Array, d: int) -> mx.array:
     """
     check_vectors(op, x, d)
     return x if isinstance(x, mx.array) else mx.array(np.ascontiguousarray(x, dtype=np.float32))
-
-
-def ids(op: str, key: Any, ntotal: int) -> mx.array:
-    """``key`` as an array of ids, shape (n,); those of the host are checked, those of MLX are lazy and are not.
-
-    Raises:
-        TypeError: ``key`` does not hold integers.
-        ValueError: it does not have one dimension, or an id is not from 0 to ``ntotal - 1``.
-    """
-    array = key if isinstance(key, mx.array) else np.asarray(key)
-    if isinstance(array, mx.array):
-        integers = mx.issubdtype(array.dtype, mx.integer)
-    else:
-        integers = array.dtype.kind in "iu" or array.size == 0
-    if not integers:
-        raise TypeError(f"[{op}] key must hold integers. Received {array.dtype}.")
-    if array.ndim != 1:
-        raise ValueError(f"[{op}] key must have shape (n,). Received {tuple(array.shape)}.")
-    if isinstance(array, mx.array):
-        return array
-    wrong = array[(array < 0) | (array >= ntotal)]
-    if wrong.size:
-        raise ValueError(f"[{op}] key must hold ids from 0 to {ntotal - 1}. Received {wrong[0]}.")
-    return mx.array(array.astype(np.int64))
 
 
 def empty(d: int, dtype: mx.Dtype) -> mx.array:
