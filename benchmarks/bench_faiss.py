@@ -339,7 +339,8 @@ def main() -> None:
         data, source = from_file(path, rows or (20_000 if bench.args.quick else None)), path.name
     bench.console.print(f"vectors: {source}, {data.name}")
     for function in CASES:
-        function(bench, data)
+        with bench.unless_refused(function.__name__):
+            function(bench, data)
     bench.finish(summary={"geometric mean against faiss": bench.geometric_mean("faiss")})
 
 

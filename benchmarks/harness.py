@@ -21,7 +21,8 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
@@ -30,6 +31,7 @@ from typing import TypeVar
 import mlx.core as mx
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import metalfaiss
@@ -39,6 +41,7 @@ T = TypeVar("T")
 Work = Callable[[], object]
 RESULTS = Path(__file__).parent / "results"
 SETTLE = 0.2  # seconds: OpenBLAS's threads spin on after a product, on the next contender's cores
+REFUSAL = "Received a GPU stream."  # how errors of operations without a GPU kernel end
 LONG = 1.0  # seconds: what takes longer needs no untimed run before each timed one
 
 
@@ -123,6 +126,7 @@ class Benchmark:
         mx.set_default_device(self.device)
         self.stem = stem if self.device == mx.cpu else f"{stem}_gpu"
         self.cases: list[Case] = []
+        self.left_out: list[str] = []  # cases that have no kernel on this device
         self.console = Console(width=140)
         self.rate, self.bandwidth = matmul_rate(self.device), read_bandwidth(self.device)
 
@@ -131,6 +135,17 @@ class Benchmark:
 
     def wants(self, name: str) -> bool:
         return str(self.args.only).lower() in name.lower()
+
+    @contextmanager
+    def unless_refused(self, name: str) -> Iterator[None]:
+        """Leaves out what has no kernel on the GPU, with a line that says so: the cases behind it still run."""
+        try:
+            yield
+        except (RuntimeError, ValueError) as e:
+            if self.device == mx.cpu or REFUSAL not in str(e):
+                raise
+            self.left_out.append(name)
+            self.console.print(f"[dim]{name}:[/] left out: {escape(str(e))}", highlight=False)
 
     def case(
         self,
@@ -143,14 +158,18 @@ class Benchmark:
         times: int = 1,
         notes: dict[str, float | str] | None = None,
     ) -> Case | None:
-        """Times one case; the first contender is ours. Returns None when --only leaves it out.
+        """Times one case; the first contender is ours. Returns None when --only, or the GPU, leaves it out.
 
         Long work takes fewer ``rounds`` than ``--rounds`` says. Small work is better done several `times` in one call,
         which MLX then evaluates as one graph: figures, flops and nbytes are those of one time.
         """
         if not self.wants(name):
             return None
-        warm = {who: seconds(work, 0) for who, work in contenders.items()}  # first touch, compiled graphs, threads
+        warm: dict[str, float] = {}
+        with self.unless_refused(name):
+            warm = {who: seconds(work, 0) for who, work in contenders.items()}  # first touch, compiled graphs, threads
+        if not warm:
+            return None
         samples: dict[str, list[float]] = {who: [] for who in contenders}
         for _ in range(min(rounds or self.args.rounds, self.args.rounds)):
             for who, work in contenders.items():
@@ -186,6 +205,8 @@ class Benchmark:
 
     def finish(self, *, summary: dict[str, float] | None = None) -> None:
         """Prints the table and stores <stem>.json and <stem>.png."""
+        if not self.cases and self.left_out:
+            raise SystemExit(f"none of the {len(self.left_out)} cases has a kernel on this device: nothing is stored")
         if not self.cases:
             raise SystemExit(f"no case's name contains {self.args.only!r}: nothing is stored")
         self.console.print(self._table())
@@ -202,6 +223,7 @@ class Benchmark:
             "matmul_gflops": self.rate / 1e9,
             "read_gbytes_per_s": self.bandwidth / 1e9,
             "summary": summary or {},
+            "left_out": self.left_out,
             "cases": [asdict(case) for case in self.cases],
         }
         path = self.args.out / f"{self.stem}.json"

@@ -72,3 +72,23 @@ def test_no_case(run: Run) -> None:
 def test_vectors_from_a_file(run: Run, bench_faiss: ModuleType, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", bench_faiss.clustered(1200, 16, 0))
     assert "800x16" in run("--only", "range", "--data", str(tmp_path / "x.npy"))[0]["name"]
+
+
+def test_what_a_gpu_has_no_kernel_for_is_left_out(bench_faiss: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cases behind it run: one that refuses outside of a contender, one inside, one that works."""
+    harness = sys.modules["harness"]
+
+    def refused() -> None:
+        raise RuntimeError("[ivf_search] A GPU has no kernel for it: pass stream=mx.cpu. Received a GPU stream.")
+
+    monkeypatch.setattr(sys, "argv", ["bench.py"])
+    bench = harness.Benchmark("left", None)
+    bench.device = mx.Device(mx.gpu)
+    with bench.unless_refused("outside"):
+        refused()
+    assert bench.case("inside", {"native": refused}) is None
+    bench.device = mx.Device(mx.cpu)
+    assert bench.case("works", {"native": lambda: None}) is not None
+    assert (bench.left_out, [case.name for case in bench.cases]) == (["outside", "inside"], ["works"])
+    with pytest.raises(RuntimeError, match="A GPU has no kernel"):
+        bench.case("inside", {"native": refused})

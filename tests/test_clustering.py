@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import metalfaiss
-from metalfaiss import Clustering, ClusteringParameters, IndexFlatIP, IndexFlatL2, Kmeans, _core, _lloyd, _random
+from metalfaiss import Clustering, ClusteringParameters, IndexFlatIP, IndexFlatL2, Kmeans, _core, _lloyd, random
 
 
 def points(n: int, d: int, seed: int = 0, offset: float = 0.0) -> np.ndarray:
@@ -137,12 +137,12 @@ def test_permutations_are_those_of_faiss(n: int, seed: int) -> None:
     p = np.zeros(n, dtype=np.int32)
     faiss.rand_perm(faiss.swig_ptr(p), n, seed)
     for count in (n, n // 2):
-        assert _random.permutation(n, count, seed).tolist() == p[:count].tolist()
+        assert random.permutation(n, count, seed).tolist() == p[:count].tolist()
 
 
 @pytest.mark.parametrize("n", [0, 1, 1000, 5001])
 def test_normal_numbers_are_those_of_faiss(n: int) -> None:
-    assert _random.randn(n, 5).tolist() == faiss.randn(n, seed=5).tolist()
+    assert random.randn(n, 5).tolist() == faiss.randn(n, seed=5).tolist()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ using namespace nb::literals;
 void bind_codec(nb::module_& m);
 void bind_config(nb::module_& m);
 void bind_faiss_file(nb::module_& m);
+void bind_file_bytes(nb::module_& m);
 void bind_gemm(nb::module_& m);
 void bind_gpu(nb::module_& m);
 void bind_graph(nb::module_& m);

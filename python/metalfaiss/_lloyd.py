@@ -11,11 +11,11 @@ import mlx.core as mx
 
 from metalfaiss import _core, _host
 from metalfaiss._host import Stream
-from metalfaiss._random import permutation
 from metalfaiss.distances import knn
 from metalfaiss.faissmlx.svd import topk_svd
 from metalfaiss.metrics import METRIC_L2
 from metalfaiss.pairwise import pairwise_distances
+from metalfaiss.random import permutation
 
 __all__ = ["Assigner", "centroids_of", "cluster_means", "on_cpu", "split_empty"]
 

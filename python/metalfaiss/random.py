@@ -1,4 +1,4 @@
-"""FAISS's random numbers, bit for bit: the Mersenne Twister of C++'s ``std::mt19937``, in up to 1024 streams."""
+"""FAISS's random numbers, bit for bit: the Mersenne Twister of C++'s ``std::mt19937``, and SplitMix64."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 
-__all__ = ["lrand", "rand", "randint", "randn"]
+__all__ = ["draws", "lrand", "permutation", "rand", "randint", "randn", "splitmix64", "twister"]
 
-_STREAMS = 1024  # from as many numbers on
+_STREAMS = 1024  # of the twister, each with a seed of its own, from as many numbers on
 _LARGEST = 2**32 - 1
+_MASK = 2**64 - 1
 
 
 def rand(n: Any, seed: int = 12345) -> NDArray[np.float32]:
@@ -76,6 +77,40 @@ def randint(n: Any, seed: int = 12345, vmax: int | None = None) -> NDArray[np.in
 
 
 lrand = randint
+
+
+def twister(seed: int, n: int) -> NDArray[np.uint64]:
+    """The first n outputs of the 32-bit Mersenne Twister (``std::mt19937``)."""
+    return _words(seed, n).astype(np.uint64)
+
+
+def splitmix64(seed: int, n: int) -> NDArray[np.uint64]:
+    """The first n outputs of SplitMix64."""
+    with np.errstate(over="ignore"):
+        z = np.uint64(seed & _MASK) + np.uint64(0x9E3779B97F4A7C15) * np.arange(1, n + 1, dtype=np.uint64)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return np.asarray(z ^ (z >> np.uint64(31)), dtype=np.uint64)
+
+
+def permutation(n: int, count: int, seed: int) -> NDArray[np.int64]:
+    """The first ``count`` entries of FAISS's random permutation of 0 to n - 1, in time proportional to ``count``."""
+    steps = max(min(count, n - 1), 0)
+    left = n - np.arange(steps, dtype=np.uint64)
+    chosen = np.arange(steps) + (twister(seed, steps) % left).astype(np.int64)
+    moved: dict[int, int] = {}  # what lies at a place, where it is not the place's own number
+    out = []
+    for i, j in enumerate(chosen.tolist()):
+        out.append(moved.get(j, j))
+        moved[j] = moved.pop(i, i)
+    if count > steps and n > 0:
+        out.append(moved.get(n - 1, n - 1))
+    return np.array(out, dtype=np.int64)
+
+
+def draws(n: int, count: int, seed: int) -> NDArray[np.int64]:
+    """``count`` numbers below n from SplitMix64, the same one more than once perhaps."""
+    return np.asarray((splitmix64(seed, count) & np.uint64(2**63 - 1)) % np.uint64(n), dtype=np.int64)
 
 
 def _words(seed: int, n: int) -> NDArray[np.uint32]:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import metalfaiss
-from metalfaiss._random import permutation
 from metalfaiss.autotune.criteria import AutoTuneCriterion
 from metalfaiss.autotune.operating_points import OperatingPoints, Sequence
+from metalfaiss.random import permutation
 from metalfaiss.vectors import Float64Vector
 
 __all__ = ["ParameterRange", "ParameterSpace"]

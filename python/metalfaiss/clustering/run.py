@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from metalfaiss import _host
 from metalfaiss._host import Stream
 from metalfaiss._lloyd import Assigner, cluster_means, on_cpu, split_empty
-from metalfaiss._random import draws, permutation
 from metalfaiss.clustering.parameters import ClusteringIterationStats
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.flat import IndexFlat, IndexFlatIP, IndexFlatL2
 from metalfaiss.metrics import METRIC_INNER_PRODUCT, METRIC_L2, is_similarity_metric
+from metalfaiss.random import draws, permutation
 
 if TYPE_CHECKING:
     from metalfaiss.clustering.clustering import Clustering

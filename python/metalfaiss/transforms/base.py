@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 from metalfaiss._host import Array
-from metalfaiss._random import permutation
+from metalfaiss.random import permutation
 from metalfaiss.vectors import Vector
 
 __all__ = ["VectorTransform", "subset"]

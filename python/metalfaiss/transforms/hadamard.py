@@ -7,7 +7,7 @@ from typing import ClassVar
 import mlx.core as mx
 import numpy as np
 
-from metalfaiss._random import splitmix64
+from metalfaiss.random import splitmix64
 from metalfaiss.transforms.base import VectorTransform
 from metalfaiss.vectors import Float32Vector, Vector
 

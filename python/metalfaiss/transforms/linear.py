@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 from metalfaiss._lloyd import on_cpu
-from metalfaiss._random import randn
 from metalfaiss.faissmlx.kernels.gemm_kernels import gemm_av
+from metalfaiss.random import randn
 from metalfaiss.transforms.base import VectorTransform
 from metalfaiss.vectors import Float32Vector, Vector
 

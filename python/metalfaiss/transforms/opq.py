@@ -12,8 +12,8 @@ import numpy as np
 
 from metalfaiss import _host
 from metalfaiss._lloyd import centroids_of
-from metalfaiss._random import randn
 from metalfaiss.distances import knn
+from metalfaiss.random import randn
 from metalfaiss.transforms.base import subset
 from metalfaiss.transforms.itq import nearest_rotation
 from metalfaiss.transforms.linear import LinearTransform, product
