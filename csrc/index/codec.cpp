@@ -10,12 +10,12 @@ namespace metalfaiss::index {
 
 namespace {
 
-struct Range {
+struct ValueRange {
   float min, max;
 };
 
-Range range_of(int64_t n, const float* x) {
-  Range r{std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
+ValueRange range_of(int64_t n, const float* x) {
+  ValueRange r{std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
   for (int64_t i = 0; i < n; i++) {
     r.min = x[i] < r.min ? x[i] : r.min;
     r.max = x[i] > r.max ? x[i] : r.max;
@@ -23,7 +23,7 @@ Range range_of(int64_t n, const float* x) {
   return r;
 }
 
-Range mean_and_deviation(float arg, int64_t n, const float* x) {
+ValueRange mean_and_deviation(float arg, int64_t n, const float* x) {
   double sum = 0, squares = 0;
   for (int64_t i = 0; i < n; i++) {
     sum += x[i];
@@ -35,7 +35,7 @@ Range mean_and_deviation(float arg, int64_t n, const float* x) {
   return {mean - deviation * arg, mean + deviation * arg};
 }
 
-Range quantiles(float arg, int64_t n, const float* x) {
+ValueRange quantiles(float arg, int64_t n, const float* x) {
   std::vector<float> sorted(x, x + n);
   std::sort(sorted.begin(), sorted.end());
   int64_t out = static_cast<int64_t>(arg * n);
@@ -45,9 +45,9 @@ Range quantiles(float arg, int64_t n, const float* x) {
 
 // Lloyd's iteration on a grid b, b + a, ..., b + (levels - 1) a: nearest points, then the least squares fit of a and b.
 // Sums are float32, as FAISS's are, so that it stops where FAISS does.
-Range optimal_grid(int64_t n, int64_t levels, const float* x) {
+ValueRange optimal_grid(int64_t n, int64_t levels, const float* x) {
   constexpr int kIterations = 2000, kStalled = 16;
-  Range r = range_of(n, x);
+  ValueRange r = range_of(n, x);
   float sx = 0;
   for (int64_t i = 0; i < n; i++) {
     sx += x[i];
@@ -83,7 +83,7 @@ Range optimal_grid(int64_t n, int64_t levels, const float* x) {
 }  // namespace
 
 std::pair<float, float> train_range(RangeStat stat, float arg, int64_t n, int64_t levels, const float* x) {
-  Range r;
+  ValueRange r;
   switch (stat) {
     case RangeStat::meanstd:
       r = mean_and_deviation(arg, n, x);

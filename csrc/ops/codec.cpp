@@ -121,31 +121,26 @@ void require_rows(const char* op, const char* name, const mx::array& a, int64_t 
           ".");
 }
 
-mx::array rows_of(const mx::array& a, mx::Dtype type, mx::Stream s) {
+mx::array contiguous_rows(const mx::array& a, mx::Dtype type, mx::Stream s) {
   return mx::contiguous(mx::astype(a, type, s), false, s);
 }
 
 }  // namespace
 
-mx::Stream cpu_stream(const char* op, mx::StreamOrDevice s) {
-  mx::Stream stream = mx::to_stream(s);
-  require(stream.device == mx::Device::cpu && !runs_gpu_kernels(stream), op,
-          "A GPU has no kernel for it: pass stream=mx.cpu. Received a GPU stream.");
-  return stream;
-}
-
 mx::array encode(const mx::array& x, const index::CodecPtr& codec, mx::StreamOrDevice s) {
   mx::Stream stream = cpu_stream("encode", s);
   require_rows("encode", "x", x, codec->d);
   mx::Shape shape{x.shape(0), static_cast<int>(codec->code_size())};
-  return mx::array(shape, mx::uint8, std::make_shared<Encode>(stream, codec), {rows_of(x, mx::float32, stream)});
+  return mx::array(shape, mx::uint8, std::make_shared<Encode>(stream, codec),
+                   {contiguous_rows(x, mx::float32, stream)});
 }
 
 mx::array decode(const mx::array& codes, const index::CodecPtr& codec, mx::StreamOrDevice s) {
   mx::Stream stream = cpu_stream("decode", s);
   require_rows("decode", "codes", codes, codec->code_size());
   mx::Shape shape{codes.shape(0), static_cast<int>(codec->d)};
-  return mx::array(shape, mx::float32, std::make_shared<Decode>(stream, codec), {rows_of(codes, mx::uint8, stream)});
+  return mx::array(shape, mx::float32, std::make_shared<Decode>(stream, codec),
+                   {contiguous_rows(codes, mx::uint8, stream)});
 }
 
 std::pair<mx::array, mx::array> knn_codes(const mx::array& xq, const mx::array& codes, const index::CodecPtr& codec,
@@ -156,7 +151,7 @@ std::pair<mx::array, mx::array> knn_codes(const mx::array& xq, const mx::array& 
   require(k >= 1 && k <= std::numeric_limits<mx::ShapeElem>::max(), "knn_codes",
           "k must be at least 1 and less than 2^31. Received ", k, ".");
   auto primitive = std::make_shared<KnnCodes>(stream, codec, k, metric);
-  std::vector<mx::array> inputs{rows_of(xq, mx::float32, stream), rows_of(codes, mx::uint8, stream)};
+  std::vector<mx::array> inputs{contiguous_rows(xq, mx::float32, stream), contiguous_rows(codes, mx::uint8, stream)};
   auto shapes = primitive->output_shapes(inputs);
   auto out = mx::array::make_arrays(shapes, {mx::float32, mx::int64}, primitive, inputs);
   return {out[0], out[1]};

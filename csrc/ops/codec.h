@@ -12,9 +12,6 @@ namespace metalfaiss::ops {
 
 namespace mx = mlx::core;
 
-// A CPU stream. Throws for a GPU stream: these operations have no GPU kernels.
-mx::Stream cpu_stream(const char* op, mx::StreamOrDevice s);
-
 // Codes (n, code size), uint8, of vectors (n, d), float32.
 mx::array encode(const mx::array& x, const index::CodecPtr& codec, mx::StreamOrDevice s = {});
 // Vectors (n, d), float32, of codes (n, code size), uint8.

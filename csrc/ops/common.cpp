@@ -29,6 +29,13 @@ mx::Stream kernel_stream(const char* op, mx::StreamOrDevice s) {
   return stream;
 }
 
+mx::Stream cpu_stream(const char* op, mx::StreamOrDevice s) {
+  mx::Stream stream = mx::to_stream(s);
+  require(stream.device == mx::Device::cpu && !runs_gpu_kernels(stream), op,
+          "A GPU has no kernel for it: pass stream=mx.cpu. Received a GPU stream.");
+  return stream;
+}
+
 bool runs_gpu_kernels(mx::Stream s) {
   return gpu::executor(s) != nullptr;
 }
@@ -36,6 +43,10 @@ bool runs_gpu_kernels(mx::Stream s) {
 void run(const gpu::Plan& plan, const std::vector<mx::array>& inputs, const std::vector<mx::array>& outputs,
          mx::Stream s) {
   gpu::executor(s)->run(plan, inputs, outputs, s);
+}
+
+std::optional<mx::array> rows_of(const std::vector<mx::array>& inputs) {
+  return inputs.size() > 2 ? std::optional(inputs[2]) : std::nullopt;
 }
 
 mx::Dtype floating_result_type(const char* op, const std::vector<mx::array>& arrays) {

@@ -1,6 +1,7 @@
 // What every operation shares: errors in the house form, dtype rules, matrices as the kernels see them, batching.
 #pragma once
 
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -56,12 +57,18 @@ void require(bool holds, const char* op, const Parts&... parts) {
 // falls back silently.
 mx::Stream kernel_stream(const char* op, mx::StreamOrDevice s);
 
+// The stream of an operation without GPU kernels. Throws for a GPU stream.
+mx::Stream cpu_stream(const char* op, mx::StreamOrDevice s);
+
 // Whether GPU kernels run the operations of this stream: eval_cpu hands over to eval_gpu where a simulator does.
 bool runs_gpu_kernels(mx::Stream s);
 
 // Runs the plan of an operation on a stream that runs GPU kernels.
 void run(const gpu::Plan& plan, const std::vector<mx::array>& inputs, const std::vector<mx::array>& outputs,
          mx::Stream s);
+
+// The positions of the rows to search, the third input of a search of some rows.
+std::optional<mx::array> rows_of(const std::vector<mx::array>& inputs);
 
 // The floating dtype that MLX promotes the arrays to (integers and booleans count as float32). Throws TypeError for
 // complex64 and float64.

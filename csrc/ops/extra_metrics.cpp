@@ -17,10 +17,6 @@ cpu::Matrix picked(const mx::array& xb, const std::optional<mx::array>& rows) {
   return m;
 }
 
-std::optional<mx::array> rows_of(const std::vector<mx::array>& inputs) {
-  return inputs.size() > 2 ? std::optional(inputs[2]) : std::nullopt;
-}
-
 // k = 0 stands for all distances.
 class ExtraMetricSearch : public mx::Primitive {
  public:

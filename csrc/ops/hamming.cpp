@@ -11,9 +11,9 @@ namespace metalfaiss::ops {
 
 namespace {
 
-constexpr const char* kKnn = "knn_hamming";
+constexpr const char* kKnnHamming = "knn_hamming";
 constexpr const char* kAll = "hammings";
-constexpr const char* kRange = "range_search_hamming";
+constexpr const char* kRangeHamming = "range_search_hamming";
 
 // Matrix `batch` of both operands; a set of codes without batch dimensions of its own is searched by all queries.
 cpu::HammingArgs view(const mx::array& q, const mx::array& b, const mx::Shape& out, int64_t batch) {
@@ -43,7 +43,8 @@ class KnnHamming : public mx::Primitive {
   }
 
   void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override {
-    throw std::runtime_error(message(kKnn, "It runs on CPU streams: pass stream=mx.cpu. Received a GPU stream."));
+    throw std::runtime_error(
+        message(kKnnHamming, "It runs on CPU streams: pass stream=mx.cpu. Received a GPU stream."));
   }
 
   // Codes are integers: nothing here has a derivative other than zero.
@@ -64,7 +65,7 @@ class KnnHamming : public mx::Primitive {
 
   std::pair<std::vector<mx::array>, std::vector<int>> vmap(const std::vector<mx::array>& inputs,
                                                            const std::vector<int>& axes) override {
-    require(inputs.size() == 2, kKnn, "rows must be None under vmap. Received an array.");
+    require(inputs.size() == 2, kKnnHamming, "rows must be None under vmap. Received an array.");
     auto moved = map_to_front(inputs, axes, stream());
     auto [distances, ids] = knn_hamming(moved[0], moved[1], k_, {}, stream());
     return {{distances, ids}, {0, 0}};
@@ -72,11 +73,11 @@ class KnnHamming : public mx::Primitive {
 
   std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override {
     auto k = static_cast<mx::ShapeElem>(k_);
-    mx::Shape shape = broadcast_batch(kKnn, inputs[0], inputs[1], {inputs[0].shape(-2), k});
+    mx::Shape shape = broadcast_batch(kKnnHamming, inputs[0], inputs[1], {inputs[0].shape(-2), k});
     return {shape, shape};
   }
 
-  const char* name() const override { return kKnn; }
+  const char* name() const override { return kKnnHamming; }
 
   bool is_equivalent(const Primitive& other) const override { return k_ == static_cast<const KnnHamming&>(other).k_; }
 
@@ -137,12 +138,6 @@ class Hammings : public mx::Primitive {
   bool is_equivalent(const Primitive&) const override { return true; }
 };
 
-mx::Stream cpu_stream(const char* op, mx::StreamOrDevice s) {
-  mx::Stream stream = mx::to_stream(s);
-  require(stream.device == mx::Device::cpu, op, "It runs on CPU streams: pass stream=mx.cpu. Received a GPU stream.");
-  return stream;
-}
-
 // Row-contiguous operands of matching code sizes.
 std::vector<mx::array> operands(const char* op, const mx::array& xq, const mx::array& xb, mx::Stream s) {
   for (auto [name, a] : {std::pair{"xq", &xq}, {"xb", &xb}}) {
@@ -172,11 +167,11 @@ void add_rows(const char* op, const std::optional<mx::array>& rows, std::vector<
 
 std::pair<mx::array, mx::array> knn_hamming(const mx::array& xq, const mx::array& xb, int64_t k,
                                             const std::optional<mx::array>& rows, mx::StreamOrDevice s) {
-  mx::Stream stream = cpu_stream(kKnn, s);
-  require(k >= 1 && k <= std::numeric_limits<mx::ShapeElem>::max(), kKnn,
+  mx::Stream stream = cpu_stream(kKnnHamming, s);
+  require(k >= 1 && k <= std::numeric_limits<mx::ShapeElem>::max(), kKnnHamming,
           "k must be at least 1 and less than 2^31. Received ", k, ".");
-  auto inputs = operands(kKnn, xq, xb, stream);
-  add_rows(kKnn, rows, inputs, stream);
+  auto inputs = operands(kKnnHamming, xq, xb, stream);
+  add_rows(kKnnHamming, rows, inputs, stream);
   auto primitive = std::make_shared<KnnHamming>(stream, k);
   auto shapes = primitive->output_shapes(inputs);
   auto out = mx::array::make_arrays(shapes, {mx::int32, mx::int64}, primitive, inputs);
@@ -194,10 +189,10 @@ mx::array hammings(const mx::array& xq, const mx::array& xb, mx::StreamOrDevice 
 std::tuple<mx::array, mx::array, mx::array> range_search_hamming(const mx::array& xq, const mx::array& xb,
                                                                  int64_t radius, const std::optional<mx::array>& rows) {
   mx::Stream stream = mx::default_stream(mx::Device::cpu);
-  auto inputs = operands(kRange, xq, xb, stream);
-  require(xq.ndim() == 2 && xb.ndim() == 2, kRange, "xq and xb must have 2 dimensions. Received ", xq.shape(), " and ",
-          xb.shape(), ".");
-  add_rows(kRange, rows, inputs, stream);
+  auto inputs = operands(kRangeHamming, xq, xb, stream);
+  require(xq.ndim() == 2 && xb.ndim() == 2, kRangeHamming, "xq and xb must have 2 dimensions. Received ", xq.shape(),
+          " and ", xb.shape(), ".");
+  add_rows(kRangeHamming, rows, inputs, stream);
   mx::eval(inputs);
 
   cpu::HammingArgs whole = view(inputs[0], inputs[1], inputs[1].shape(), 0);

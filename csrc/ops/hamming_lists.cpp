@@ -12,7 +12,7 @@ namespace metalfaiss::ops {
 namespace {
 
 constexpr const char* kSearch = "search_hamming_lists";
-constexpr const char* kRange = "range_search_hamming_lists";
+constexpr const char* kRangeHammingLists = "range_search_hamming_lists";
 constexpr int64_t kBlock = 1024;  // codes compared at once
 
 struct Hit {
@@ -168,7 +168,7 @@ std::pair<mx::array, mx::array> search_hamming_lists(const mx::array& xq, const 
 
 std::tuple<mx::array, mx::array, mx::array> range_search_hamming_lists(const mx::array& xq, const mx::array& probes,
                                                                        int64_t radius, const HammingLists& lists) {
-  auto inputs = operands(kRange, xq, probes, lists, mx::default_stream(mx::Device::cpu));
+  auto inputs = operands(kRangeHammingLists, xq, probes, lists, mx::default_stream(mx::Device::cpu));
   mx::eval(inputs);
   int64_t nq = xq.shape(0), nprobe = probes.shape(1);
   std::vector<std::vector<Hit>> hits(nq);

@@ -16,7 +16,7 @@ namespace metalfaiss::ops {
 
 namespace {
 
-constexpr const char* kName = "ivf_search";
+constexpr const char* kIvfSearch = "ivf_search";
 
 std::vector<cpu::ScanList> scan_lists(const IvfSource& source) {
   std::vector<cpu::ScanList> out;
@@ -87,12 +87,13 @@ class IvfSearch : public mx::Primitive {
   }
 
   void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override {
-    throw std::runtime_error(message(kName, "A GPU has no kernel for it: pass stream=mx.cpu. Received a GPU stream."));
+    throw std::runtime_error(
+        message(kIvfSearch, "A GPU has no kernel for it: pass stream=mx.cpu. Received a GPU stream."));
   }
 
   std::vector<mx::array> jvp(const std::vector<mx::array>&, const std::vector<mx::array>&,
                              const std::vector<int>&) override {
-    throw std::invalid_argument(message(kName,
+    throw std::invalid_argument(message(kIvfSearch,
                                         "Distances found in inverted lists have no derivative: use IndexFlat. "
                                         "Received a transformation that needs one."));
   }
@@ -104,7 +105,7 @@ class IvfSearch : public mx::Primitive {
   // Queries are independent of each other: a batch of matrices is a longer one.
   std::pair<std::vector<mx::array>, std::vector<int>> vmap(const std::vector<mx::array>& inputs,
                                                            const std::vector<int>& axes) override {
-    require(inputs.size() < 3 || axes[2] < 0, kName, "Centroids must not be mapped by vmap. Received an axis.");
+    require(inputs.size() < 3 || axes[2] < 0, kIvfSearch, "Centroids must not be mapped by vmap. Received an axis.");
     int b = axes[0] >= 0 ? inputs[0].shape(axes[0]) : inputs[1].shape(axes[1]);
     auto flat = [&](int i) {
       mx::array x = inputs[i];
@@ -130,7 +131,7 @@ class IvfSearch : public mx::Primitive {
     mx::Shape shape{inputs[0].shape(0), static_cast<int>(k_)};
     return {shape, shape};
   }
-  const char* name() const override { return kName; }
+  const char* name() const override { return kIvfSearch; }
   bool is_equivalent(const Primitive& other) const override {
     auto& o = static_cast<const IvfSearch&>(other);
     return source_.lists == o.source_.lists && source_.codec == o.source_.codec && source_.metric == o.source_.metric &&
@@ -149,11 +150,12 @@ class IvfSearch : public mx::Primitive {
 std::pair<mx::array, mx::array> ivf_search(const mx::array& xq, const mx::array& probes,
                                            const std::optional<mx::array>& centroids, IvfSource source, int64_t k,
                                            bool places, mx::StreamOrDevice s) {
-  mx::Stream stream = cpu_stream(kName, s);
+  mx::Stream stream = cpu_stream(kIvfSearch, s);
   int64_t d = source.codec->d;
-  require(xq.ndim() == 2 && xq.shape(1) == d, kName, "xq must have shape (n, ", d, "). Received ", xq.shape(), ".");
-  require(probes.ndim() == 2, kName, "probes must have shape (n, nprobe). Received ", probes.shape(), ".");
-  require(k >= 1 && k <= std::numeric_limits<mx::ShapeElem>::max(), kName,
+  require(xq.ndim() == 2 && xq.shape(1) == d, kIvfSearch, "xq must have shape (n, ", d, "). Received ", xq.shape(),
+          ".");
+  require(probes.ndim() == 2, kIvfSearch, "probes must have shape (n, nprobe). Received ", probes.shape(), ".");
+  require(k >= 1 && k <= std::numeric_limits<mx::ShapeElem>::max(), kIvfSearch,
           "k must be at least 1 and less than 2^31. Received ", k, ".");
   std::vector<mx::array> inputs{mx::contiguous(mx::astype(xq, mx::float32, stream), false, stream),
                                 mx::contiguous(mx::astype(probes, mx::int64, stream), false, stream)};

@@ -87,12 +87,6 @@ class KmeansMeans : public OnCpu {
   int k_;
 };
 
-mx::Stream cpu_stream(const char* op, mx::StreamOrDevice s) {
-  mx::Stream stream = mx::to_stream(s);
-  require(stream.device == mx::Device::cpu, op, "The stream must be a CPU stream. Received a GPU stream.");
-  return stream;
-}
-
 mx::array contiguous_as(const mx::array& x, mx::Dtype type, mx::Stream s) {
   return mx::contiguous(mx::astype(x, type, s), false, s);
 }

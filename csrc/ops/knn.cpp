@@ -11,7 +11,7 @@ namespace metalfaiss::ops {
 
 namespace {
 
-constexpr const char* kName = "knn";
+constexpr const char* kKnn = "knn";
 
 gpu::KnnLimits g_limits;
 
@@ -60,10 +60,6 @@ mx::array scatter_rows(const mx::array& b, const mx::array& ids, const mx::array
   mx::array flat = mx::expand_dims(mx::flatten(ids, -2, -1, s), -1, s);
   mx::array sums = mx::scatter_add_axis(mx::add(zeros, batch, s), flat, updates, -2, s);
   return mx::astype(sum_to_batch_of(sums, b, s), b.dtype(), s);
-}
-
-std::optional<mx::array> rows_of(const std::vector<mx::array>& inputs) {
-  return inputs.size() > 2 ? std::optional(inputs[2]) : std::nullopt;
 }
 
 class Knn : public mx::Primitive {
@@ -165,7 +161,7 @@ class Knn : public mx::Primitive {
 
   std::pair<std::vector<mx::array>, std::vector<int>> vmap(const std::vector<mx::array>& inputs,
                                                            const std::vector<int>& axes) override {
-    require(inputs.size() < 3 || (axes[1] < 0 && axes[2] < 0), kName, "vmap must not map xb or rows. Received axes ",
+    require(inputs.size() < 3 || (axes[1] < 0 && axes[2] < 0), kKnn, "vmap must not map xb or rows. Received axes ",
             axes[1], " and ", axes.back(), ".");
     auto mapped = map_to_front({inputs[0], inputs[1]}, {axes[0], axes[1]}, stream());
     auto [distances, ids] =
@@ -174,11 +170,11 @@ class Knn : public mx::Primitive {
   }
 
   std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override {
-    mx::Shape shape = broadcast_batch(kName, inputs[0], inputs[1], {inputs[0].shape(-2), static_cast<int>(k_)});
+    mx::Shape shape = broadcast_batch(kKnn, inputs[0], inputs[1], {inputs[0].shape(-2), static_cast<int>(k_)});
     return {shape, shape};
   }
 
-  const char* name() const override { return kName; }
+  const char* name() const override { return kKnn; }
 
   bool is_equivalent(const Primitive& other) const override {
     auto& o = static_cast<const Knn&>(other);
@@ -231,18 +227,18 @@ void set_knn_limits(const gpu::KnnLimits& limits) {
 
 std::pair<mx::array, mx::array> knn(const mx::array& xq, const mx::array& xb, int64_t k, Metric metric,
                                     mx::StreamOrDevice s, const std::optional<mx::array>& rows) {
-  mx::Stream stream = kernel_stream(kName, s);
-  require_matrix(kName, "xq", xq);
-  require_matrix(kName, "xb", xb);
-  require(xq.shape(-1) == xb.shape(-1), kName, "xq and xb must have the same number of columns. Received ", xq.shape(),
+  mx::Stream stream = kernel_stream(kKnn, s);
+  require_matrix(kKnn, "xq", xq);
+  require_matrix(kKnn, "xb", xb);
+  require(xq.shape(-1) == xb.shape(-1), kKnn, "xq and xb must have the same number of columns. Received ", xq.shape(),
           " and ", xb.shape(), ".");
-  require(k >= 1 && k <= std::numeric_limits<mx::ShapeElem>::max(), kName,
+  require(k >= 1 && k <= std::numeric_limits<mx::ShapeElem>::max(), kKnn,
           "k must be at least 1 and less than 2^31. Received ", k, ".");
-  floating_result_type(kName, {xq});
-  mx::array b = mx::astype(xb, floating_result_type(kName, {xb}), stream);
+  floating_result_type(kKnn, {xq});
+  mx::array b = mx::astype(xb, floating_result_type(kKnn, {xb}), stream);
   std::vector<mx::array> inputs{mx::contiguous(mx::astype(xq, mx::float32, stream), false, stream), b};
   if (rows) {
-    require(xb.ndim() == 2 && rows->ndim() == 1 && rows->dtype() == mx::int64, kName,
+    require(xb.ndim() == 2 && rows->ndim() == 1 && rows->dtype() == mx::int64, kKnn,
             "rows must be int64, of shape (n,), for xb of shape (nb, d). Received shapes ", rows->shape(), " and ",
             xb.shape(), ".");
     if (runs_gpu_kernels(stream)) {

@@ -9,7 +9,7 @@ namespace metalfaiss::ops {
 
 namespace {
 
-constexpr const char* kOp = "pairwise_distances";
+constexpr const char* kPairwise = "pairwise_distances";
 
 class PairwiseDistances : public mx::Primitive {
  public:
@@ -96,12 +96,12 @@ class PairwiseDistances : public mx::Primitive {
 
   std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override {
     const mx::array &q = inputs[0], &b = inputs[1];
-    require(q.shape(-1) == b.shape(-1), kOp, "xb must have ", q.shape(-1), " columns to match xq ", q.shape(),
+    require(q.shape(-1) == b.shape(-1), kPairwise, "xb must have ", q.shape(-1), " columns to match xq ", q.shape(),
             ". Received ", b.shape(), ".");
-    return {broadcast_batch(kOp, q, b, {q.shape(-2), b.shape(-2)})};
+    return {broadcast_batch(kPairwise, q, b, {q.shape(-2), b.shape(-2)})};
   }
 
-  const char* name() const override { return kOp; }
+  const char* name() const override { return kPairwise; }
 
   bool is_equivalent(const Primitive& other) const override {
     return metric_ == static_cast<const PairwiseDistances&>(other).metric_;
@@ -133,11 +133,11 @@ class PairwiseDistances : public mx::Primitive {
 }  // namespace
 
 mx::array pairwise_distances(const mx::array& xq, const mx::array& xb, Metric metric, mx::StreamOrDevice s) {
-  mx::Stream stream = kernel_stream(kOp, s);
-  require_matrix(kOp, "xq", xq);
-  require_matrix(kOp, "xb", xb);
-  std::vector<mx::array> inputs{mx::astype(xq, floating_result_type(kOp, {xq}), stream),
-                                mx::astype(xb, floating_result_type(kOp, {xb}), stream)};
+  mx::Stream stream = kernel_stream(kPairwise, s);
+  require_matrix(kPairwise, "xq", xq);
+  require_matrix(kPairwise, "xb", xb);
+  std::vector<mx::array> inputs{mx::astype(xq, floating_result_type(kPairwise, {xq}), stream),
+                                mx::astype(xb, floating_result_type(kPairwise, {xb}), stream)};
   auto primitive = std::make_shared<PairwiseDistances>(stream, metric);
   mx::Shape shape = primitive->output_shapes(inputs)[0];
   return mx::array(std::move(shape), mx::float32, std::move(primitive), std::move(inputs));

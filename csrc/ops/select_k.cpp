@@ -8,7 +8,7 @@ namespace metalfaiss::ops {
 
 namespace {
 
-constexpr const char* kOp = "select_k";
+constexpr const char* kSelectK = "select_k";
 
 class SelectK : public mx::Primitive {
  public:
@@ -81,13 +81,13 @@ class SelectK : public mx::Primitive {
 
   std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override {
     mx::Shape shape = inputs[0].shape();
-    require(k_ <= shape.back(), kOp, "k must be between 0 and the ", shape.back(), " values of a row of x ", shape,
+    require(k_ <= shape.back(), kSelectK, "k must be between 0 and the ", shape.back(), " values of a row of x ", shape,
             ". Received ", k_, ".");
     shape.back() = k_;
     return {shape, shape};
   }
 
-  const char* name() const override { return kOp; }
+  const char* name() const override { return kSelectK; }
 
   bool is_equivalent(const Primitive& other) const override {
     const auto& o = static_cast<const SelectK&>(other);
@@ -102,11 +102,11 @@ class SelectK : public mx::Primitive {
 }  // namespace
 
 std::pair<mx::array, mx::array> select_k(const mx::array& x, int k, bool largest, mx::StreamOrDevice s) {
-  mx::Stream stream = kernel_stream(kOp, s);
-  require(x.ndim() >= 1, kOp, "x must have at least 1 dimension. Received a scalar.");
-  require(k >= 0, kOp, "k must be between 0 and the ", x.shape(-1), " values of a row of x ", x.shape(), ". Received ",
-          k, ".");
-  mx::Dtype type = floating_result_type(kOp, {x});
+  mx::Stream stream = kernel_stream(kSelectK, s);
+  require(x.ndim() >= 1, kSelectK, "x must have at least 1 dimension. Received a scalar.");
+  require(k >= 0, kSelectK, "k must be between 0 and the ", x.shape(-1), " values of a row of x ", x.shape(),
+          ". Received ", k, ".");
+  mx::Dtype type = floating_result_type(kSelectK, {x});
   std::vector<mx::array> inputs{mx::astype(x, type, stream)};
   if (runs_gpu_kernels(stream) && x.ndim() > SELECT_K_BATCH_DIMS + 1) {  // the kernels know so many strides
     inputs[0] = mx::contiguous(inputs[0], false, stream);

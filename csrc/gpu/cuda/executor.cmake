@@ -38,5 +38,8 @@ target_compile_options(
   PRIVATE -Wall -Wextra -Wno-unused-parameter "SHELL:-idirafter ${CMAKE_CURRENT_SOURCE_DIR}/csrc/gpu/cuda"
 )
 target_link_libraries(metalfaiss_cuda PRIVATE mlx)
+if(NOT SKBUILD_STATE STREQUAL "editable")
+  set_target_properties(metalfaiss_cuda PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)
+endif()
 set_target_properties(metalfaiss_cuda PROPERTIES INSTALL_RPATH "$ORIGIN;$ORIGIN/../mlx/lib")
 install(TARGETS metalfaiss_cuda LIBRARY DESTINATION metalfaiss)
