@@ -30,7 +30,8 @@ mx::Stream kernel_stream(const char* op, mx::StreamOrDevice s) {
 }
 
 mx::Stream cpu_stream(const char* op, mx::StreamOrDevice s) {
-  mx::Stream stream = mx::to_stream(s);
+  bool named = !std::holds_alternative<std::monostate>(s);
+  mx::Stream stream = named ? mx::to_stream(s) : mx::default_stream(mx::Device::cpu);
   require(stream.device == mx::Device::cpu && !runs_gpu_kernels(stream), op,
           "A GPU has no kernel for it: pass stream=mx.cpu. Received a GPU stream.");
   return stream;

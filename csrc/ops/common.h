@@ -57,7 +57,7 @@ void require(bool holds, const char* op, const Parts&... parts) {
 // falls back silently.
 mx::Stream kernel_stream(const char* op, mx::StreamOrDevice s);
 
-// The stream of an operation without GPU kernels. Throws for a GPU stream.
+// The stream of an operation without GPU kernels: the CPU's, unless one is named. Throws for a GPU stream.
 mx::Stream cpu_stream(const char* op, mx::StreamOrDevice s);
 
 // Whether GPU kernels run the operations of this stream: eval_cpu hands over to eval_gpu where a simulator does.

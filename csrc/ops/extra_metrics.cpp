@@ -67,9 +67,6 @@ class ExtraMetricSearch : public mx::Primitive {
 };
 
 std::vector<mx::array> prepared(const char* op, const mx::array& xq, const mx::array& xb, mx::Stream s) {
-  require(s.device == mx::Device::cpu, op,
-          "The stream must be a CPU stream for this metric: pass stream=mx.cpu. "
-          "Received a GPU stream.");
   require(xq.ndim() == 2 && xb.ndim() == 2 && xq.shape(1) == xb.shape(1), op,
           "xq and xb must have shapes (nq, d) and (nb, d) for this metric. Received ", xq.shape(), " and ", xb.shape(),
           ".");
@@ -86,7 +83,7 @@ Extra extra_metric(const char* op, int metric, float p) {
 }
 
 mx::array extra_pairwise(const mx::array& xq, const mx::array& xb, Extra metric, mx::StreamOrDevice s) {
-  mx::Stream stream = mx::to_stream(s);
+  mx::Stream stream = cpu_stream("pairwise_distances", s);
   auto inputs = prepared("pairwise_distances", xq, xb, stream);
   auto primitive = std::make_shared<ExtraMetricSearch>(stream, metric, 0);
   return mx::array(primitive->output_shapes(inputs)[0], mx::float32, primitive, inputs);
@@ -94,7 +91,7 @@ mx::array extra_pairwise(const mx::array& xq, const mx::array& xb, Extra metric,
 
 std::pair<mx::array, mx::array> extra_knn(const mx::array& xq, const mx::array& xb, int64_t k, Extra metric,
                                           const std::optional<mx::array>& rows, mx::StreamOrDevice s) {
-  mx::Stream stream = mx::to_stream(s);
+  mx::Stream stream = cpu_stream("knn", s);
   auto inputs = prepared("knn", xq, xb, stream);
   require(k >= 1 && k <= std::numeric_limits<mx::ShapeElem>::max(), "knn",
           "k must be at least 1 and less than 2^31. Received ", k, ".");

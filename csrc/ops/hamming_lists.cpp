@@ -156,7 +156,7 @@ std::vector<mx::array> operands(const char* op, const mx::array& xq, const mx::a
 
 std::pair<mx::array, mx::array> search_hamming_lists(const mx::array& xq, const mx::array& probes, int64_t k,
                                                      const HammingLists& lists, mx::StreamOrDevice s) {
-  mx::Stream stream = mx::to_stream(s);
+  mx::Stream stream = cpu_stream(kSearch, s);
   auto inputs = operands(kSearch, xq, probes, lists, stream);
   require(k >= 1 && k <= std::numeric_limits<mx::ShapeElem>::max(), kSearch,
           "k must be at least 1 and less than 2^31. Received ", k, ".");

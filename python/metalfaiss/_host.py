@@ -130,12 +130,12 @@ def finish(made: mx.array, *sources: mx.array) -> mx.array:
 
 
 def require_cpu(op: str, stream: Stream) -> None:
-    """Refuses a GPU stream for what has no GPU kernel.
+    """Refuses a GPU stream for what has no GPU kernel, which runs on the CPU unless a stream is named.
 
     Raises:
-        ValueError: the stream, or MLX's default one for None, is a GPU's.
+        ValueError: the stream is a GPU's.
     """
-    device = mx.default_device() if stream is None else stream.device if isinstance(stream, mx.Stream) else stream
+    device = stream.device if isinstance(stream, mx.Stream) else stream
     if getattr(device, "type", device) == mx.gpu:  # mx.gpu itself is a type of device
         raise ValueError(f"[{op}] The stream must be a CPU stream: pass stream=mx.cpu. Received a GPU stream.")
 
