@@ -136,7 +136,7 @@ def require_cpu(op: str, stream: Stream) -> None:
         ValueError: the stream is a GPU's.
     """
     device = stream.device if isinstance(stream, mx.Stream) else stream
-    if getattr(device, "type", device) == mx.gpu:  # mx.gpu itself is a type of device
+    if device is not None and getattr(device, "type", device) == mx.gpu:  # mx.gpu itself is a type of device
         raise ValueError(f"[{op}] The stream must be a CPU stream: pass stream=mx.cpu. Received a GPU stream.")
 
 
