@@ -267,9 +267,74 @@ def test_errors() -> None:
         Kmeans(4, 3).train(x, weights=np.ones(3))
     with pytest.raises(RuntimeError, match="index must have d"):
         Clustering(4, 3).train(x, IndexFlatL2(5))
-    with pytest.raises(NotImplementedError, match="init_method"):
-        ClusteringParameters(init_method=1)
+    with pytest.raises(ValueError, match=r"init_method must be one of .* Received 3"):
+        ClusteringParameters(init_method=3)
     for bad in (np.nan, np.inf):
         x[3, 2] = bad
         with pytest.raises(RuntimeError, match="finite"):
             Kmeans(4, 3).train(x)
+
+
+# ----------------------------------------------------------------------------------------------- starts, numbers
+
+
+@pytest.mark.parametrize("method", [1, 2])
+@pytest.mark.parametrize("given", [0, 5])
+def test_starts_that_are_far_apart(method: int, given: int) -> None:
+    """Of 30 tight groups a random start misses some, k-means++ none, and a Markov chain few."""
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.standard_normal((40, 8)) / 10 + 10 * rng.standard_normal(8) for _ in range(30)])
+    x = x.astype(np.float32)
+    settings: Any = {"niter": 1, "min_points_per_centroid": 1}
+    random_start = Kmeans(8, 30, **settings)
+    random_start.train(x)
+    for seed in (3, 4):
+        ours = Kmeans(8, 30, init_method=method, afkmc2_chain_length=200, seed=seed, **settings)
+        ours.train(x, init_centroids=x[: 40 * given : 40] if given else None)
+        again = Kmeans(8, 30, init_method=method, afkmc2_chain_length=200, seed=seed, **settings)
+        again.train(mx.array(x), init_centroids=x[: 40 * given : 40] if given else None)
+        assert ours.obj is not None
+        assert random_start.obj is not None
+        assert ours.obj[0] < random_start.obj[0] / 10
+        np.testing.assert_array_equal(ours.centroids, again.centroids)
+    other = theirs(x, 30, init_method=method, afkmc2_chain_length=200, **settings)
+    if method == 1:
+        assert ours.obj[0] < 1.2 * other.obj[0]
+
+
+@pytest.mark.parametrize("method", [1, 2])
+def test_starts_of_equal_points_and_codes(method: int) -> None:
+    settings: Any = {"niter": 2, "init_method": method, "min_points_per_centroid": 1}
+    same = Kmeans(4, 3, **settings)
+    assert same.train(np.ones((20, 4), np.float32)) < 1e-3
+    x, codec = points(200, 4), metalfaiss.IndexScalarQuantizer(4, metalfaiss.ScalarQuantizer.QT_fp16)
+    clustering = Clustering(4, 5, ClusteringParameters(**settings))
+    clustering.train_encoded(codec.sa_encode(x), codec, IndexFlatL2(4))
+    assert clustering.iteration_stats[-1].obj < 1.3 * theirs(x, 5, **settings).obj[-1]
+
+
+@pytest.mark.parametrize(("n", "k"), [(5, 5), (30, 3), (200, 4), (1000, 17), (7, 1)])
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+def test_numbers(n: int, k: int, offset: float) -> None:
+    x = (np.random.default_rng(n).standard_normal(n) + offset).astype(np.float32)
+    ours, faisss = np.zeros(k, np.float32), np.zeros(k, np.float32)
+    factor = metalfaiss.kmeans1d(x, n, k, ours)
+    other = faiss.kmeans1d(faiss.swig_ptr(x), n, k, faiss.swig_ptr(faisss))
+    costs = [((x[:, None].astype(np.float64) - c) ** 2).min(1).sum() for c in (ours, faisss)]
+    assert costs[0] <= costs[1] * (1 + 1e-4) + 1e-9
+    clustering = metalfaiss.Clustering1D(k)
+    clustering.train_exact(x[:, None])
+    assert np.asarray(clustering.centroids).tolist() == ours.tolist()
+    stats = clustering.iteration_stats[0]
+    assert stats.obj == pytest.approx(costs[0], rel=1e-4, abs=1e-6)
+    assert stats.imbalance_factor == factor
+    if not offset and n > k:
+        assert factor == pytest.approx(other)
+        np.testing.assert_allclose(ours, np.sort(faisss), rtol=1e-4)
+
+
+def test_too_few_numbers() -> None:
+    with pytest.raises(ValueError, match=r"x must hold at least 3 finite numbers\. Received 2"):
+        metalfaiss.Clustering1D(3).train_exact(np.array([1, 2], np.float32))
+    with pytest.raises(ValueError, match=r"^\[kmeans1d\] x must hold"):
+        metalfaiss.kmeans1d(np.array([1, np.nan], np.float32), 2, 1, np.zeros(1, np.float32))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from metalfaiss import IDSelectorRange, IndexLSH, LinearTransform, SearchParameters, vector_to_array
+from metalfaiss.indexes import lsh
 
 FORMS = [(32, True, False), (50, True, True), (20, True, False), (32, False, True), (13, False, False)]
 D = 32
@@ -58,11 +59,26 @@ def test_filters_and_range_search(x):
         np.testing.assert_array_equal(D_[i, :30], everything[0][i][inside])
     assert (I[:, 30:] == -1).all()
     assert (D_[:, 30:] == np.finfo(np.float32).max).all()
-    lims, D_, I = index.range_search(x[:5], 9.5)
-    for i in range(5):
-        inside = everything[0][i] < 9.5
-        np.testing.assert_array_equal(I[int(lims[i]) : int(lims[i + 1])], np.sort(everything[1][i][inside]))
-    assert (index.range_search(x[:5], 9.5, params=params)[2] < 40).all()
+
+
+@pytest.mark.parametrize("options", [(32, True, False), (20, True, True), (16, False, True)])
+def test_range_search_has_distances_of_decoded_vectors(x, options, monkeypatch):
+    monkeypatch.setattr(lsh, "_DECODED", 100 * x.shape[1])
+    index, other = both(options, x)
+    params = SearchParameters(sel=IDSelectorRange(10, 140))
+    radius = float(np.median(((index.sa_decode(index.sa_encode(x)) - x[0]) ** 2).sum(1))) + 0.013
+    for ours, theirs in (
+        (index.range_search(x[:5], radius), other.range_search(x[:5], radius)),
+        (
+            index.range_search(x[:5], radius, params=params),
+            other.range_search(x[:5], radius, params=faiss.SearchParameters(sel=faiss.IDSelectorRange(10, 140))),
+        ),
+    ):
+        np.testing.assert_array_equal(ours[0], theirs[0])
+        np.testing.assert_array_equal(ours[2], theirs[2])
+        np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-4)
+    index.reset()
+    assert index.range_search(x[:5], radius)[0].tolist() == [0] * 6
 
 
 def test_changes_and_copies(x):

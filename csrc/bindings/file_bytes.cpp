@@ -82,11 +82,12 @@ void borrow_lists(InvertedLists& lists, const FileBytesPtr& bytes, uint64_t size
   }
 }
 
-// Fills one empty list with entries that lie at any place of a file.
-void borrow_list(InvertedLists& lists, const FileBytesPtr& bytes, int64_t list, int64_t n, uint64_t codes,
-                 uint64_t ids) {
-  const uint8_t* data = bytes->data();
-  lists.borrow(list, n, reinterpret_cast<const int64_t*>(data + ids), data + codes, bytes);
+// Fills one empty list with codes and ids that lie at any places of files, or in memory.
+void borrow_list(InvertedLists& lists, int64_t list, int64_t n, const FileBytesPtr& codes, uint64_t codes_at,
+                 const FileBytesPtr& ids, uint64_t ids_at) {
+  using Both = std::pair<FileBytesPtr, FileBytesPtr>;
+  auto kept = std::make_shared<const Both>(codes, ids);
+  lists.borrow(list, n, reinterpret_cast<const int64_t*>(ids->data() + ids_at), codes->data() + codes_at, kept);
 }
 
 }  // namespace
@@ -120,8 +121,8 @@ void bind_file_bytes(nb::module_& m) {
   m.def("borrow_lists", &borrow_lists, "lists"_a, "bytes"_a, "sizes"_a, "num_sizes"_a, "sparse"_a, "content"_a,
         nb::call_guard<nb::gil_scoped_release>(),
         "Fills empty InvertedLists with those of a file: the offset and number of their sizes, and of their content.");
-  m.def("borrow_list", &borrow_list, "lists"_a, "bytes"_a, "list"_a, "n"_a, "codes"_a, "ids"_a,
-        "Fills one empty list with n entries of a file, whose codes and ids lie at these offsets.");
+  m.def("borrow_list", &borrow_list, "lists"_a, "list"_a, "n"_a, "codes"_a, "codes_at"_a, "ids"_a, "ids_at"_a,
+        "Fills one empty list with n entries: FileBytes of codes, and of ids, and the offsets at which they begin.");
 }
 
 }  // namespace metalfaiss

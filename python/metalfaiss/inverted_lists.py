@@ -150,6 +150,15 @@ class InvertedLists:
         op = "resize"
         self._native.resize(self._list(op, list_no), _host.integer(self._op(op), "new_size", new_size, 0))
 
+    def prefetch_lists(self, list_nos: Any, n: int | None = None) -> None:
+        """Kept for programs written for FAISS: lists are read where they lie."""
+
+    def release_codes(self, list_no: int, codes: Any) -> None:
+        """Kept for programs written for FAISS: an array that was returned keeps its memory."""
+
+    def release_ids(self, list_no: int, ids: Any) -> None:
+        """Kept for programs written for FAISS: an array that was returned keeps its memory."""
+
     def reset(self) -> None:
         """Empties all lists."""
         self._native.reset()

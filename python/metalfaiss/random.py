@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 
-__all__ = ["draws", "lrand", "permutation", "rand", "randint", "randn", "splitmix64", "twister"]
+__all__ = ["draws", "lrand", "permutation", "rand", "rand_smooth_vectors", "randint", "randn", "splitmix64", "twister"]
 
 _STREAMS = 1024  # of the twister, each with a seed of its own, from as many numbers on
 _LARGEST = 2**32 - 1
@@ -77,6 +77,25 @@ def randint(n: Any, seed: int = 12345, vmax: int | None = None) -> NDArray[np.in
 
 
 lrand = randint
+
+
+def rand_smooth_vectors(n: int, d: int, seed: int = 1234) -> NDArray[np.float32]:
+    """Random vectors of ten degrees of freedom, as FAISS's tests and benchmarks make them.
+
+    Args:
+        n: how many.
+        d: their dimension.
+        seed: of the generator.
+
+    Returns:
+        Shape (n, d), float32, from -1 to 1.
+
+    Raises:
+        TypeError: ``seed`` is not an integer.
+    """
+    freedom = 10
+    projected = randn((n, freedom), seed) @ rand((freedom, d), seed + 1)
+    return np.asarray(np.sin(projected * (rand(d, seed + 2) * 4 + 0.1)), dtype=np.float32)
 
 
 def twister(seed: int, n: int) -> NDArray[np.uint64]:

@@ -139,3 +139,7 @@ class RangeSearchResult:
         self.lims = np.zeros(nq + 1, dtype=np.uint64)
         self.distances = np.empty(0, dtype=np.float32)
         self.labels = np.empty(0, dtype=np.int64)
+
+    def _take(self, lims: NDArray[Any], distances: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+        """Takes the results of ``range_search``."""
+        self.lims, self.distances, self.labels = lims.astype(np.uint64), distances, labels

@@ -49,6 +49,11 @@ class ScalarQuantizer:
 
     QT_8bit, QT_4bit, QT_8bit_uniform, QT_4bit_uniform, QT_fp16 = range(5)
     QT_8bit_direct, QT_6bit, QT_bf16, QT_8bit_direct_signed = range(5, 9)
+    # Not built yet: a quantizer of these raises NotImplementedError.
+    QT_0bit, QT_1bit_tqmse, QT_2bit_tqmse, QT_3bit_tqmse, QT_4bit_tqmse, QT_8bit_tqmse = range(9, 15)
+    QT_2bit_tq, QT_3bit_tq, QT_4bit_tq, QT_5bit_tq = range(15, 19)
+    QT_1bit_eden, QT_2bit_eden, QT_3bit_eden, QT_4bit_eden = range(19, 23)
+    QT_5bit_eden, QT_6bit_eden, QT_7bit_eden, QT_8bit_eden, QT_count = range(23, 28)
     RS_minmax, RS_meanstd, RS_quantiles, RS_optim = range(4)
 
     _TYPES = {  # noqa: RUF012 - (how components are coded, bits, whether ranges are learned)

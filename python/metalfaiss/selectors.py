@@ -96,7 +96,7 @@ class IDSelectorBatch(IDSelector):
 
     def __init__(self, *indices: Any) -> None:
         ids = _array(type(self).__name__, indices, np.int64)
-        self.n = ids.size
+        self.n, self.ids = ids.size, ids
         super().__init__(_core.select_ids(ids))
 
 
@@ -117,7 +117,7 @@ class IDSelectorBitmap(IDSelector):
 
     def __init__(self, *bitmap: Any) -> None:
         bytes_ = _array("IDSelectorBitmap", bitmap, np.uint8)
-        self.n = bytes_.size
+        self.n, self.bitmap = bytes_.size, bytes_
         super().__init__(_core.select_bitmap(bytes_))
 
 

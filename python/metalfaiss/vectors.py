@@ -9,16 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "ByteVector",
+    "CharVector",
+    "DoubleVector",
     "Float32Vector",
     "Float64Vector",
+    "FloatVector",
     "Int8Vector",
     "Int16Vector",
     "Int32Vector",
     "Int64Vector",
+    "IntVector",
+    "LongLongVector",
+    "LongVector",
     "UInt8Vector",
     "UInt16Vector",
     "UInt32Vector",
     "UInt64Vector",
+    "Uint64Vector",
     "Vector",
     "copy_array_to_vector",
     "vector_float_to_array",
@@ -58,6 +66,12 @@ class Vector:
         """Cuts it to n values, or adds zeros."""
         kept = self._values[:n]
         self._set(np.concatenate([kept, np.zeros(n - kept.size, dtype=self.dtype)]))
+
+    def swap(self, other: Vector) -> None:
+        """Exchanges what two vectors of one dtype hold."""
+        mine = self._values
+        copy_array_to_vector(other._values, self)
+        other._set(mine)
 
     def clear(self) -> None:
         self.resize(0)
@@ -125,6 +139,11 @@ class UInt32Vector(Vector):
 
 class UInt64Vector(Vector):
     dtype = np.dtype(np.uint64)
+
+
+# FAISS's older names.
+FloatVector, DoubleVector, CharVector, ByteVector = Float32Vector, Float64Vector, Int8Vector, UInt8Vector
+IntVector, LongVector, LongLongVector, Uint64Vector = Int32Vector, Int64Vector, Int64Vector, UInt64Vector
 
 
 def vector_to_array(v: Any) -> NDArray[Any]:

@@ -7,13 +7,15 @@ from typing import Any
 
 __all__ = [
     "PARAMETERS",
+    "ClusteringInitMethod_AFK_MC2",
+    "ClusteringInitMethod_KMEANS_PLUS_PLUS",
     "ClusteringInitMethod_RANDOM",
     "ClusteringIterationStats",
     "ClusteringParameters",
     "IterationStats",
 ]
 
-ClusteringInitMethod_RANDOM = 0
+ClusteringInitMethod_RANDOM, ClusteringInitMethod_KMEANS_PLUS_PLUS, ClusteringInitMethod_AFK_MC2 = range(3)
 
 
 @dataclass
@@ -34,7 +36,12 @@ class ClusteringParameters:
         decode_block_size: how many encoded vectors are decoded at a time.
         check_input_data_for_NaNs: whether NaNs and infinities are looked for.
         use_faster_subsampling: whether the subset comes from a faster random generator.
-        init_method: how initial centroids are chosen: ``ClusteringInitMethod_RANDOM``.
+        init_method: how initial centroids are chosen: points at random (``ClusteringInitMethod_RANDOM``), far from each
+            other (``ClusteringInitMethod_KMEANS_PLUS_PLUS``), or nearly so in less time
+            (``ClusteringInitMethod_AFK_MC2``).
+        afkmc2_chain_length: how many points the last of these looks at for each centroid.
+        use_super_kmeans: kept for programs written for FAISS, where it chooses a faster way to assign points. Here that
+            is chosen by itself.
         early_stop_threshold: stops where the objective changes by this, relative, or less. On a GPU 0 never stops,
             since to look at the objective would have the GPU wait.
     """
@@ -53,12 +60,15 @@ class ClusteringParameters:
     check_input_data_for_NaNs: bool = True
     use_faster_subsampling: bool = False
     init_method: int = ClusteringInitMethod_RANDOM
+    afkmc2_chain_length: int = 50
+    use_super_kmeans: bool = False
     early_stop_threshold: float = 0.0
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "init_method" and value != ClusteringInitMethod_RANDOM:
-            raise NotImplementedError(
-                f"[{type(self).__name__}] init_method must be ClusteringInitMethod_RANDOM (0). Received {value!r}."
+        if name == "init_method" and value not in (0, 1, 2):
+            raise ValueError(
+                f"[{type(self).__name__}] init_method must be one of ClusteringInitMethod_RANDOM (0), KMEANS_PLUS_PLUS "
+                f"(1) and AFK_MC2 (2). Received {value!r}."
             )
         super().__setattr__(name, value)
 

@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 from metalfaiss import _host
 from metalfaiss._host import Stream
 from metalfaiss._lloyd import Assigner, cluster_means, on_cpu, split_empty
-from metalfaiss.clustering.parameters import ClusteringIterationStats
+from metalfaiss.clustering.parameters import (
+    ClusteringInitMethod_KMEANS_PLUS_PLUS,
+    ClusteringInitMethod_RANDOM,
+    ClusteringIterationStats,
+)
+from metalfaiss.clustering.start import chain, plus_plus
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.flat import IndexFlat, IndexFlatIP, IndexFlatL2
 from metalfaiss.metrics import METRIC_INNER_PRODUCT, METRIC_L2, is_similarity_metric
@@ -84,8 +89,7 @@ class Run:
         self, x: mx.array, weights: mx.array | None, given: NDArray[np.float32], redo: int
     ) -> tuple[mx.array, list[ClusteringIterationStats]]:
         c = self.c
-        order = permutation(x.shape[0], c.k, self.seed + 1 + redo * REDO_SEED)[len(given) :]
-        chosen = self._decode(mx.take(x, mx.array(order), axis=0))
+        chosen = self._start(x, given, self.seed + 1 + redo * REDO_SEED)
         centroids = c._processed(mx.concatenate([mx.array(given), chosen]) if len(given) else chosen)
         kept: list[tuple[mx.array, mx.array, mx.array, float, float]] = []
         if isinstance(self.assign, Assigner):
@@ -98,6 +102,18 @@ class Run:
             if self._converged(kept):
                 break
         return centroids, [_stats(entry) for entry in kept]
+
+    def _start(self, x: mx.array, given: NDArray[np.float32], seed: int) -> mx.array:
+        """Points to begin with, beside the centroids that are given."""
+        c, count = self.c, self.c.k - len(given)
+        if c.init_method == ClusteringInitMethod_RANDOM:
+            order = permutation(x.shape[0], c.k, seed)[len(given) :]
+            return self._decode(mx.take(x, mx.array(order), axis=0))
+        points, known = self._decode(x), mx.array(given)
+        if c.init_method == ClusteringInitMethod_KMEANS_PLUS_PLUS:
+            return plus_plus(points, count, known, seed, self.stream)
+        length = _host.integer("Clustering.train", "afkmc2_chain_length", c.afkmc2_chain_length, 1)
+        return chain(points, count, known, seed, length, self.stream)
 
     def _iterate(
         self, x: mx.array, weights: mx.array | None, centroids: mx.array, *, train_index: bool

@@ -304,33 +304,71 @@ class IVFEntries(_Base):
         return np.concatenate([self._listno_codes(assign), codes], axis=1)
 
     def _sa_decode(self, codes: mx.array) -> mx.array:
-        given, coarse = _host.to_numpy(codes)[0], self.coarse_code_size()
-        lists = np.zeros((len(given), 8), dtype=np.uint8)
-        lists[:, :coarse] = given[:, :coarse]
-        return self._decode(mx.array(given[:, coarse:]), mx.array(lists.view("<i8")[:, 0]))
+        given = _host.to_numpy(codes)[0]
+        return self._decode(mx.array(given[:, self.coarse_code_size() :]), mx.array(self._lists_of(given)))
 
-    def add_sa_codes(self, codes: Array, ids: Any = None) -> None:
-        """Stores vectors by the codes of ``sa_encode``.
+    def _lists_of(self, codes: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """The numbers of lists that codes begin with."""
+        coarse = self.coarse_code_size()
+        lists = np.zeros((len(codes), 8), dtype=np.uint8)
+        lists[:, :coarse] = codes[:, :coarse]
+        return lists.view("<i8")[:, 0].astype(np.int64)
+
+    def _add_sa_codes(self, codes: NDArray[np.uint8], ids: NDArray[np.int64] | None) -> None:
+        assign, n = self._lists_of(codes), len(codes)
+        if n and assign.max() >= self.nlist:
+            op = self._op("add_sa_codes")
+            raise ValueError(f"[{op}] codes must name lists from 0 to {self.nlist - 1}. Received {assign.max()}.")
+        keys = np.arange(self.ntotal, self.ntotal + n) if ids is None else ids
+        places = self.invlists._native.add(assign, keys, np.ascontiguousarray(codes[:, self.coarse_code_size() :]))
+        self.direct_map._native.add(keys, places)
+        self._ntotal += n
+
+    def encode_listno(self, list_no: int, code: NDArray[np.uint8]) -> None:
+        """Writes the number of a list to the first ``coarse_code_size()`` bytes of a code."""
+        code[: self.coarse_code_size()] = self._listno_codes(np.array([list_no], dtype=np.int64))[0]
+
+    def decode_listno(self, code: NDArray[np.uint8]) -> int:
+        """The number of the list that a code begins with."""
+        return int(self._lists_of(np.asarray(code, dtype=np.uint8)[None])[0])
+
+    def encode_vectors(
+        self, n: int, x: Array, list_nos: Any, codes: NDArray[np.uint8], include_listnos: bool = False
+    ) -> None:
+        """Encodes vectors for lists that are known.
 
         Args:
-            codes: uint8, shape (n, ``sa_code_size()``).
-            ids: shape (n,), or None for ``ntotal``, ``ntotal + 1``, ...
+            n: how many, in FAISS's order of arguments.
+            x: shape (n, d).
+            list_nos: the list of each, shape (n,); the code of a vector without one (-1) is zero.
+            codes: uint8, where the codes are written to: shape (n, code_size), or with numbers of lists before them
+                (n, ``sa_code_size()``).
+            include_listnos: whether the codes begin with the number of their list.
 
         Raises:
-            TypeError, ValueError: a dtype or shape is wrong, or a code names no list.
+            TypeError, ValueError: a dtype or shape is wrong.
             RuntimeError: the index is not trained.
         """
-        op = self._op("add_sa_codes")
+        op = self._op("encode_vectors")
+        vectors = _checks.vectors(op, x, self.d, Float32).astype(mx.float32)
+        lists = _checks.stored_ids(op, list_nos, vectors.shape[0])
         self._require_trained(op)
-        given = _host.to_numpy(_checks.codes(op, codes, self.sa_code_size()))[0]
-        coarse, n = self.coarse_code_size(), len(given)
-        lists = np.zeros((n, 8), dtype=np.uint8)
-        lists[:, :coarse] = given[:, :coarse]
-        assign = lists.view("<i8")[:, 0].astype(np.int64)
-        if n and assign.max() >= self.nlist:
-            raise ValueError(f"[{op}] codes must name lists from 0 to {self.nlist - 1}. Received {assign.max()}.")
-        with self._lock:
-            keys = np.arange(self.ntotal, self.ntotal + n) if ids is None else _checks.stored_ids(op, ids, n)
-            places = self.invlists._native.add(assign, keys, np.ascontiguousarray(given[:, coarse:]))
-            self.direct_map._native.add(keys, places)
-            self._ntotal += n
+        found = np.where(lists[:, None] < 0, 0, _host.to_numpy(self._encode(vectors, mx.array(lists)))[0])
+        if include_listnos:
+            found = np.concatenate([self._listno_codes(np.maximum(lists, 0)), found], axis=1)
+        _host.check_output(op, "codes", codes, found.shape, np.uint8)
+        codes[:] = found
+
+    def decode_vectors(self, n: int, codes: Array, list_nos: Any, x: NDArray[np.float32]) -> None:
+        """Decodes what ``encode_vectors`` made without numbers of lists: n vectors, written to ``x``, shape (n, d).
+
+        Raises:
+            TypeError, ValueError: a dtype or shape is wrong.
+            RuntimeError: the index is not trained.
+        """
+        op = self._op("decode_vectors")
+        given = _checks.codes(op, codes, self.code_size)
+        lists = _checks.stored_ids(op, list_nos, given.shape[0])
+        self._require_trained(op)
+        _host.check_output(op, "x", x, (given.shape[0], self.d), np.float32)
+        x[:] = _host.to_numpy(self._decode(given, mx.array(lists)))[0]

@@ -144,6 +144,11 @@ class State(Unsupported, metaclass=_Sealed):
         if ours != theirs:
             raise RuntimeError(f"[{op}] The indexes must have the same {name}. Received {ours} and {theirs}.")
 
+    def _refuse_ids(self, ids: object) -> None:
+        """For an index that numbers its vectors."""
+        if ids is not None:
+            self._unsupported("add_with_ids", ", such as IndexIDMap around this one")
+
     def _new_vectors(self, method: str, x: Array, numeric_type: int) -> mx.array:
         op = self._op(method)
         vectors = _checks.vectors(op, x, self.d, numeric_type)

@@ -181,3 +181,41 @@ class Stored(State):
         self._require_trained(op)
         _checks.output(op, "x", codes, x, (self.d,), np.float32)
         return _checks.returned(codes, self._sa_decode(given), x)
+
+    def add_sa_codes(self, codes: Array, ids: Any = None) -> None:
+        """Stores vectors by the codes of ``sa_encode``.
+
+        Args:
+            codes: uint8, shape (n, ``sa_code_size()``).
+            ids: shape (n,), where the index keeps ids; or None for ``ntotal``, ``ntotal + 1``, ...
+
+        Raises:
+            TypeError, ValueError: a dtype or shape is wrong, or a code is impossible.
+            RuntimeError: the index is not trained, its type takes no codes, or ``ids`` are given to one that numbers
+                its vectors.
+        """
+        op = self._op("add_sa_codes")
+        given = _host.to_numpy(_checks.codes(op, codes, self.sa_code_size()))[0]
+        self._require_trained(op)
+        keys = None if ids is None else _checks.stored_ids(op, ids, len(given))
+        with self._lock:
+            self._add_sa_codes(given, keys)
+
+    def permute_entries(self, perm: Any) -> None:
+        """Vector i becomes what vector ``perm[i]`` was.
+
+        Args:
+            perm: a permutation of 0 to ``ntotal - 1``, shape (ntotal,).
+
+        Raises:
+            ValueError: ``perm`` is none.
+            RuntimeError: the type of index has no such order.
+        """
+        op = self._op("permute_entries")
+        order = np.array(perm, dtype=np.int64, order="C")
+        with self._lock:
+            if order.shape != (self.ntotal,) or not np.array_equal(np.sort(order), np.arange(self.ntotal)):
+                raise ValueError(
+                    f"[{op}] perm must be a permutation of 0 to {self.ntotal - 1}. Received shape {order.shape}."
+                )
+            self._permute(order)

@@ -64,3 +64,11 @@ class Unsupported:
     def _sa_decode(self, codes: mx.array) -> mx.array | NDArray[np.float32]:
         """Vectors (n, d), float32, of uint8 codes."""
         self._unsupported("sa_decode")
+
+    def _add_sa_codes(self, codes: NDArray[np.uint8], ids: NDArray[np.int64] | None) -> None:
+        """Stores codes (n, code size), under ids (n,) or the next ones."""
+        self._unsupported("add_sa_codes")
+
+    def _permute(self, order: NDArray[np.int64]) -> None:
+        """Vector i becomes what vector ``order[i]`` was."""
+        self._unsupported("permute_entries")

@@ -19,12 +19,12 @@ from metalfaiss.search_parameters import SearchParameters
 from metalfaiss.selectors import IDSelector
 from metalfaiss.vectors import UInt8Vector
 
-__all__ = ["IndexFlat", "IndexFlatIP", "IndexFlatL2"]
+__all__ = ["IndexFlat", "IndexFlatIP", "IndexFlatL2", "selected"]
 
 _DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 
 
-def _selected(params: SearchParameters | None, ntotal: int) -> NDArray[np.int64] | None:
+def selected(params: SearchParameters | None, ntotal: int) -> NDArray[np.int64] | None:
     """The ids that take part, ascending; None for all."""
     return None if params is None or params.sel is None else params.sel._native.positions(ntotal)
 
@@ -88,13 +88,12 @@ class IndexFlat(Index):
         self, x: mx.array, k: int, params: SearchParameters | None, stream: Stream
     ) -> tuple[mx.array, mx.array]:
         chunks = self._chunks
-        return _chunks.search(chunks, x, k, self._metric, stream, _selected(params, _chunks.total(chunks)))
+        return _chunks.search(chunks, x, k, self._metric, stream, selected(params, _chunks.total(chunks)))
 
     def _range_search(self, x: mx.array, radius: float, params: SearchParameters | None, stream: Stream) -> Ranges:
         _host.require_cpu(self._op("range_search"), stream)
         chunks = self._chunks
-        selected = _selected(params, _chunks.total(chunks))
-        return _chunks.within(chunks, x, radius, self._metric, stream, selected)
+        return _chunks.within(chunks, x, radius, self._metric, stream, selected(params, _chunks.total(chunks)))
 
     def _remove_ids(self, selector: IDSelector) -> int:
         before = self._chunks
@@ -125,20 +124,13 @@ class IndexFlat(Index):
     def _sa_decode(self, codes: mx.array) -> mx.array:
         return codes.view(self.dtype).astype(mx.float32)
 
-    def add_sa_codes(self, codes: Any, ids: None = None) -> None:
-        """Stores what ``sa_encode`` made.
+    def _add_sa_codes(self, codes: NDArray[np.uint8], ids: NDArray[np.int64] | None) -> None:
+        self._refuse_ids(ids)
+        self._add(self._sa_decode(mx.array(codes)))
 
-        Args:
-            codes: uint8, shape (n, ``code_size``).
-            ids: None; the index numbers its vectors.
-
-        Raises:
-            TypeError, ValueError: as ``sa_decode`` does.
-            RuntimeError: ``ids`` is not None.
-        """
-        if ids is not None:
-            self._unsupported("add_with_ids", ", such as IndexIDMap around this one")
-        self.add(self.sa_decode(codes))
+    def _permute(self, order: NDArray[np.int64]) -> None:
+        stored = mx.concatenate(list(self._chunks))
+        self._chunks = (_host.finish(mx.take(stored, mx.array(order), axis=0), *self._chunks),)
 
     @property
     def codes(self) -> UInt8Vector:

@@ -106,6 +106,12 @@ class IndexIDMap(Index):
             self._version += 1
             raise
 
+    def _add_sa_codes(self, codes: NDArray[np.uint8], ids: NDArray[np.int64] | None) -> None:
+        if ids is None:
+            raise RuntimeError(f"[{self._op('add_sa_codes')}] ids must be given. Received None.")
+        self.index._add_sa_codes(codes, None)
+        self._append_ids(ids)
+
     def _search(
         self, x: mx.array, k: int, params: SearchParameters | None, stream: Stream
     ) -> tuple[mx.array, mx.array]:

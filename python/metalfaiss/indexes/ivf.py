@@ -47,6 +47,7 @@ class IndexIVF(IVFEntries, Index):
     """
 
     _parameters_type = SearchParametersIVF
+    PARALLEL_MODE_NO_HEAP_INIT = 1024
 
     def __init__(self, quantizer: Index, d: int, nlist: int, code_size: int, metric: int = METRIC_L2) -> None:
         super().__init__(d, metric)
@@ -90,6 +91,10 @@ class IndexIVF(IVFEntries, Index):
 
     def _train_encoder(self, x: mx.array) -> None:
         """Learns from vectors, or their residuals, how to code; here, nothing."""
+
+    def train_encoder_num_vectors(self) -> int:
+        """How many vectors the codes are learnt from, at most; 0 where they are not learnt."""
+        return self._train_encoder_num_vectors()
 
     def _train_encoder_num_vectors(self) -> int:
         """How many vectors it learns from."""

@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from metalfaiss import _host
 from metalfaiss._host import Stream
 from metalfaiss.hamming import bitvecs2fvecs, fvecs2bitvecs
-from metalfaiss.indexes import _checks
-from metalfaiss.indexes._code_store import CodeStore, Within
+from metalfaiss.indexes import _checks, _chunks
+from metalfaiss.indexes._code_store import CodeStore
+from metalfaiss.indexes._merge import Ranges, concatenated
 from metalfaiss.indexes.base import Index
+from metalfaiss.indexes.flat import selected
+from metalfaiss.metrics import METRIC_L2
 from metalfaiss.search_parameters import SearchParameters
 from metalfaiss.transforms import LinearTransform, RandomRotationMatrix
 from metalfaiss.vectors import Float32Vector, UInt8Vector
@@ -21,11 +24,13 @@ from metalfaiss.vectors import Float32Vector, UInt8Vector
 __all__ = ["IndexLSH"]
 
 _SEED = 5  # FAISS's, of the rotation
+_DECODED = 2**22  # numbers of decoded vectors to hold at once
 
 
 class IndexLSH(Index):
     """Signs of random projections as codes (Charikar, "Similarity estimation techniques from rounding algorithms",
-    2002). Distances are Hamming distances as float32, also those of ``range_search``; there are no derivatives.
+    2002). Distances are Hamming distances as float32; those of ``range_search`` are squared L2 distances to the vectors
+    that the codes stand for, as in FAISS. There are no derivatives.
 
     Args:
         d: the dimension of the vectors.
@@ -170,6 +175,13 @@ class IndexLSH(Index):
     def _add(self, x: mx.array) -> None:
         self._store.append(_host.finish(self._sa_encode(x), x))
 
+    def _add_sa_codes(self, codes: NDArray[np.uint8], ids: NDArray[np.int64] | None) -> None:
+        self._refuse_ids(ids)
+        self._store.append(mx.array(codes))
+
+    def _permute(self, order: NDArray[np.int64]) -> None:
+        self._store = CodeStore(self.code_size, self._store.take(mx.array(order)))
+
     def _search(
         self, x: mx.array, k: int, params: SearchParameters | None, stream: Stream
     ) -> tuple[mx.array, mx.array]:
@@ -177,9 +189,18 @@ class IndexLSH(Index):
         missing = mx.array(np.finfo(np.float32).max, dtype=mx.float32)
         return mx.where(mx.less(I, 0, stream=stream), missing, D.astype(mx.float32, stream=stream), stream=stream), I
 
-    def _range_search(self, x: mx.array, radius: float, params: SearchParameters | None, stream: Stream) -> Within:
-        below = int(np.ceil(min(max(radius, 0.0), self.nbits + 1.0))) if radius == radius else 0
-        return self._store.range_search(self._sa_encode(x), below, params)
+    def _range_search(self, x: mx.array, radius: float, params: SearchParameters | None, stream: Stream) -> Ranges:
+        """By L2 distances to the vectors that codes stand for, as in FAISS: ``search`` has Hamming distances."""
+        stored = selected(params, self.ntotal)
+        codes, first, found = self._store.joined(), 0, []
+        step = max(1, _DECODED // self.d)
+        for first in range(0, self.ntotal, step):
+            part = None if stored is None else stored[(stored >= first) & (stored < first + step)] - first
+            lims, D, I = _chunks.within(
+                (self._sa_decode(codes[first : first + step]),), x, radius, (METRIC_L2, 0.0), stream, part
+            )
+            found.append((lims, D, I + first))
+        return concatenated(found, x.shape[0])
 
     def _remove_ids(self, selector: Any) -> int:
         return self._store.keep_without(selector._native.positions(self.ntotal))

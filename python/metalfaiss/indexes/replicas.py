@@ -56,6 +56,11 @@ class IndexReplicas(Group):
 
     removeIndex = remove_replica
 
+    def syncWithSubIndexes(self) -> None:
+        """Kept for programs written for FAISS: the replicas are asked each time."""
+
+    addIndex, removeIndex = add_replica, remove_replica
+
     @property
     def ntotal(self) -> int:
         return self._members[0].ntotal if self._members else 0

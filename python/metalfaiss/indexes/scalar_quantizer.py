@@ -82,6 +82,21 @@ class IndexScalarQuantizer(Index):
         self._lists.add_entries(0, np.arange(first, first + len(codes)), codes)
         self._array = None
 
+    def _add_sa_codes(self, codes: NDArray[np.uint8], ids: NDArray[np.int64] | None) -> None:
+        self._refuse_ids(ids)
+        self._add_codes(codes)
+
+    def _permute(self, order: NDArray[np.int64]) -> None:
+        codes = self.codes[order]
+        self._reset()
+        self._add_codes(codes)
+
+    def _borrow(self, held: _core.FileBytes, offset: int, n: int) -> None:
+        """Takes n codes where they lie in a file."""
+        ids = _core.FileBytes.copy(np.arange(n, dtype=np.int64).view(np.uint8))
+        _core.borrow_list(self._lists._native, 0, n, held, offset, ids, 0)
+        self._array = held.mlx(offset, [n, self.code_size], "|u1", True)
+
     def _codec(self) -> _core.Codec:
         return self.sq._require_codec(type(self).__name__)
 

@@ -55,6 +55,8 @@ class IndexShards(Group):
         """
         self._leave(self._op("remove_shard"), index)
 
+    addIndex, removeIndex = add_shard, remove_shard
+
     def sync_with_shard_indexes(self) -> None:
         """Kept for programs written for FAISS: the shards are asked each time."""
 

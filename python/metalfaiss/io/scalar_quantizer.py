@@ -37,7 +37,7 @@ def read_scalar_quantizer(record: Record) -> IndexScalarQuantizer:
     index = IndexScalarQuantizer(record["d"], sq["qtype"], record["metric_type"])
     restore_quantizer(index.sq, sq)
     if n:
-        index._add_codes(record.array("codes").reshape(n, index.code_size))
+        index._borrow(*record.borrowed("codes")[:2], n)
     restore_header(index, record)
     return index
 

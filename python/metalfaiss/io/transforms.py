@@ -104,6 +104,8 @@ def write_linear(transform: LinearTransform) -> Node:
 @reads("Viqt")
 def read_itq(record: Record) -> ITQTransform:
     d_in, d_out = sizes(record)
+    same = record["do_pca"] or d_in == d_out
+    record.require(same, "d_in and d_out must be the same without do_pca", (d_in, d_out))
     transform = ITQTransform(d_in, d_out, record["do_pca"])
     transform.mean = Float32Vector(record.array("mean"))
     transform.itq, transform.pca_then_itq = object_of(record["itq"]), object_of(record["pca_then_itq"])
