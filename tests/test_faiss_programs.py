@@ -218,6 +218,22 @@ def built_in_parts(f: Any, folder: Path) -> Any:
     return whole.ntotal, whole.search(XQ, 4)
 
 
+def merged_on_disk(f: Any, folder: Path) -> Any:
+    trained = f.index_factory(D, "IVF16,Flat")
+    trained.train(XT)
+    names = []
+    for part in range(3):
+        index = f.clone_index(trained)
+        index.add_with_ids(XB[part::3], np.arange(2000)[part::3])
+        names.append(str(folder / f"block{part}"))
+        f.write_index(index, names[-1])
+    contrib(f, "ondisk").merge_ondisk(trained, names, str(folder / f"{f.__name__}.ivfdata"))
+    f.write_index(trained, str(folder / "populated"))
+    index = f.read_index(str(folder / "populated"))
+    index.nprobe = 16
+    return index.ntotal, index.search(XQ, 4), type(f.downcast_InvertedLists(index.invlists)).__name__
+
+
 # ----------------------------------------------------------------------------------------------- k-means
 
 
@@ -390,7 +406,7 @@ def settings(f: Any, folder: Path) -> Any:
 
 PROGRAMS = [
     flat, flat_ip_normalized, ivf_flat, factory_and_parameters, opq_sq, ids_of_hashes, filters, range_searches,
-    inner_product_and_other_metrics, saved_and_read, readers_and_writers, built_in_parts, kmeans,
+    inner_product_and_other_metrics, saved_and_read, readers_and_writers, built_in_parts, merged_on_disk, kmeans,
     clustering_object, refined, every_parameter_object, shards_and_replicas, inverted_lists_read, binary, updates,
     evaluation, tools_of_ivf, random_numbers_and_helpers, settings,
 ]  # fmt: skip

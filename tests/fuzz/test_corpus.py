@@ -44,8 +44,8 @@ def test_through_python() -> None:
             index = metalfaiss.read_index(str(path))
             if index is not None:
                 metalfaiss.serialize_index(index)
-        except (metalfaiss.IndexFileError, NotImplementedError):
-            pass
+        except (metalfaiss.IndexFileError, NotImplementedError, FileNotFoundError):
+            pass  # the last: lists in a file of their own, which is not there
     assert accepted > 90
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from metalfaiss.io import (  # each registers what it reads and writes
     inverted_lists,
     ivf,
     lsh,
+    ondisk,
     scalar_quantizer,
     transforms,
     wrappers,
@@ -32,6 +34,7 @@ from metalfaiss.io.flags import (
     IO_FLAG_SKIP_PRECOMPUTE_TABLE,
     IO_FLAG_SKIP_STORAGE,
 )
+from metalfaiss.io.ondisk import OnDiskInvertedLists
 from metalfaiss.io.records import contents
 from metalfaiss.io.registry import node_of, object_of
 from metalfaiss.io.sinks import (
@@ -74,6 +77,7 @@ __all__ = [
     "IOWriter",
     "IndexFileError",
     "MappedFileIOReader",
+    "OnDiskInvertedLists",
     "PyCallbackIOReader",
     "PyCallbackIOWriter",
     "VectorIOReader",
@@ -94,7 +98,7 @@ __all__ = [
     "write_index_binary",
 ]
 
-_FAMILIES = (binary, binary_ivf, inverted_lists, ivf, lsh, scalar_quantizer, transforms, wrappers)
+_FAMILIES = (binary, binary_ivf, inverted_lists, ivf, lsh, ondisk, scalar_quantizer, transforms, wrappers)
 
 
 def read_index(fname: Source, io_flags: int = 0) -> Any:
@@ -104,10 +108,11 @@ def read_index(fname: Source, io_flags: int = 0) -> Any:
         fname: a path, a reader, or an open binary file.
         io_flags: with ``IO_FLAG_MMAP`` or ``IO_FLAG_MMAP_IFC`` the file is mapped: only its headers are read, vectors
             and inverted lists stay in the file, and are copied as far as they are changed; the file itself is never
-            written to. The other flags are for indexes that need them.
+            written to. With ``IO_FLAG_ONDISK_SAME_DIR`` inverted lists in a file of their own are looked for beside the
+            index. The other flags are for indexes that need them.
 
     Raises:
-        OSError: the file cannot be opened or read.
+        OSError: the file, or that of its inverted lists, cannot be opened or read.
         IndexFileError: it is not an index file, or it is damaged. The error has the offset.
         NotImplementedError: the index is of a type that is not built yet.
         TypeError, ValueError: an argument is wrong.
@@ -206,7 +211,10 @@ def inspect(fname: Source) -> dict[str, Any]:
 
 
 def _read(op: str, domain: str, source: Source, io_flags: int) -> Any:
-    return object_of(read_record(op, domain, source, _mapped(op, io_flags)))
+    record = read_record(op, domain, source, _mapped(op, io_flags))
+    if io_flags & IO_FLAG_ONDISK_SAME_DIR:
+        record.folder = os.path.dirname(str(getattr(source, "name", source)))
+    return object_of(record)
 
 
 def _deserialize(op: str, domain: str, data: Any, io_flags: int) -> Any:

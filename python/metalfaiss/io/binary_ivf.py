@@ -23,6 +23,21 @@ def direct_map(found: DirectMap) -> dict[str, Any]:
     return {"map_type": found.type, "map_array": as_bytes(array, np.int64), "map_table": as_bytes(pairs, np.int64)}
 
 
+def restore_direct_map(index: Any, record: Record) -> None:
+    """Makes the direct map anew from the lists; the entries of a hash table keep the order of the file."""
+    kind = record["map_type"]
+    record.require(kind in (0, 1, 2), "map_type must be 0, 1 or 2", kind)
+    if kind == DirectMap.NoMap:
+        return
+    index.set_direct_map_type(kind)
+    native = index.direct_map._native
+    if kind == DirectMap.Hashtable:
+        pairs = record.copy("map_table")
+        same = np.array_equal(native.get(np.ascontiguousarray(pairs[::2])), pairs[1::2])
+        if same and pairs.size == native.pairs().size:  # written again, it then has the bytes that FAISS writes
+            native.restore(kind, np.empty(0, dtype=np.int64), pairs)
+
+
 @reads("IBwF")
 def read_binary_ivf(record: Record) -> IndexBinaryIVF:
     quantizer, nlist, d = object_of(record["quantizer"]), record["nlist"], record["d"]
@@ -33,10 +48,7 @@ def read_binary_ivf(record: Record) -> IndexBinaryIVF:
     if lists is not None:
         index.replace_invlists(lists, True)
     index.nprobe, index.is_trained, index.own_fields = record["nprobe"], record["is_trained"], True
-    kind = record["map_type"]
-    record.require(kind in (0, 1, 2), "map_type must be 0, 1 or 2", kind)
-    if kind:
-        index.set_direct_map_type(kind)  # made anew: what the file has says the same
+    restore_direct_map(index, record)
     return index
 
 

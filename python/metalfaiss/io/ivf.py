@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from metalfaiss import _core
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.ivf_flat import IndexIVFFlat
 from metalfaiss.indexes.ivf_scalar_quantizer import IndexIVFScalarQuantizer
-from metalfaiss.io.binary_ivf import direct_map
+from metalfaiss.inverted_lists import ArrayInvertedLists
+from metalfaiss.io.binary_ivf import direct_map, restore_direct_map
 from metalfaiss.io.flat import header, restore_header
 from metalfaiss.io.inverted_lists import MOST_EMPTY
 from metalfaiss.io.records import Node, Record
@@ -32,20 +35,40 @@ def checked_quantizer(record: Record) -> Index:
 
 def restore_ivf(index: Any, record: Record) -> Any:
     """Sets what all IVF indexes have; returns the index."""
-    lists = object_of(record["invlists"])
+    lists = object_of(record["invlists"]) if "invlists" in record else old_lists(record, index.code_size)
     if lists is not None:  # else ntotal counts what the file does not have: here, it stays 0
         index.replace_invlists(lists, True)
         index.ntotal = record["ntotal"]
     index.nprobe, index.own_fields = record["nprobe"], True
     restore_header(index, record)
-    kind = record["map_type"]
-    record.require(kind in (0, 1, 2), "map_type must be 0, 1 or 2", kind)
-    if kind:
-        index.set_direct_map_type(kind)  # made anew: what the file has says the same
+    restore_direct_map(index, record)
     return index
 
 
-@reads("IwFl")
+def old_lists(record: Record, code_size: int) -> ArrayInvertedLists:
+    """The lists of FAISS's first formats: a vector of ids for each, and then a vector of codes for each."""
+    unit = 4 if record.fourcc == "IvFl" else 1  # bytes of what the sizes of codes count
+    lists = ArrayInvertedLists(record["nlist"], code_size)
+    held, at, _ = record.borrowed("ids")
+    ids = list(_vectors(held, at, lists.nlist, 8))
+    _, at, _ = record.borrowed("codes")
+    for i, (codes_at, size) in enumerate(_vectors(held, at, lists.nlist, unit)):
+        ids_at, n = ids[i][0], ids[i][1] // 8
+        record.require(size == n * code_size, f"List {i} must have {n * code_size} bytes of codes", size)
+        if n:
+            _core.borrow_list(lists._native, i, n, held, codes_at, held, ids_at)
+    return lists
+
+
+def _vectors(held: _core.FileBytes, at: int, count: int, unit: int) -> Iterator[tuple[int, int]]:
+    """Where each of several vectors begins, and its bytes."""
+    for _ in range(count):
+        size = unit * int.from_bytes(held.numpy(at, 8).tobytes(), "little")
+        yield at + 8, size
+        at += 8 + size
+
+
+@reads("IwFl", "IvFl", "IvFL")
 def read_ivf_flat(record: Record) -> Any:
     index = IndexIVFFlat(checked_quantizer(record), record["d"], record["nlist"], record["metric_type"])
     return restore_ivf(index, record)
@@ -56,7 +79,7 @@ def write_ivf_flat(index: IndexIVFFlat) -> Node:
     return "IwFl", ivf_header(index) | {"invlists": node_of(index.invlists)}
 
 
-@reads("IwSq", "IwSQ")
+@reads("IwSq", "IwSQ", "IvSQ")
 def read_ivf_scalar_quantizer(record: Record) -> Any:
     quantizer, sq, by_residual = checked_quantizer(record), record["sq"], record.get("by_residual", True)
     check_sizes(sq)

@@ -32,6 +32,7 @@ class Record:
         self._bytes = bytes
         self._start = start
         self._as_it_lies = as_it_lies
+        self.folder: str | None = None  # where files are that the record names, if not where it says
 
     def __getitem__(self, name: str) -> Any:
         """A number, a record, a list of records, or an array as ``array`` gives it."""
@@ -80,7 +81,9 @@ class Record:
             raise error
 
     def _child(self, parsed: tuple[Any, ...]) -> Record:
-        return Record(parsed, self._bytes, self._start, self._as_it_lies)
+        child = Record(parsed, self._bytes, self._start, self._as_it_lies)
+        child.folder = self.folder
+        return child
 
 
 def contents(record: Record) -> dict[str, Any]:
