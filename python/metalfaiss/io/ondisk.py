@@ -102,9 +102,9 @@ class OnDiskInvertedLists(InvertedLists):
             with open(fd, "wb", closefd=False) as file:
                 for i in range(self.nlist):
                     for lists, _ in parts:
-                        file.write(as_bytes(lists.get_codes(i)))
+                        file.write(as_bytes(lists.get_codes(i)).data)
                     for lists, first in parts:
-                        file.write(as_bytes(lists.get_ids(i) + first))
+                        file.write(as_bytes(lists.get_ids(i) + first).data)
 
         replace_file(self.filename, 0, write)
         self._open(table)
