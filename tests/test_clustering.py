@@ -28,7 +28,7 @@ def theirs(x: np.ndarray, k: int, **kwargs: Any) -> faiss.Kmeans:
 # ------------------------------------------------------------------------------------------- native operations
 
 
-@pytest.mark.parametrize(("n", "k", "d", "p"), [(300, 40, 24, 7), (97, 1, 5, 3), (6, 17, 130, 63), (500, 33, 16, 16)])
+@pytest.mark.parametrize(("n", "k", "d", "p"), [(300, 40, 24, 7), (97, 1, 5, 3), (6, 17, 130, 63), (500, 33, 16, 16), (99, 2100, 9, 4)])
 @pytest.mark.parametrize("offset", [0.0, 100.0])
 def test_guided_assignment_is_exact_whatever_the_guess(
     simd_level: str, n: int, k: int, d: int, p: int, offset: float
@@ -37,8 +37,9 @@ def test_guided_assignment_is_exact_whatever_the_guess(
     mean, basis = _lloyd._subspace(mx.array(x), p)
     sketches = [_core.kmeans_sketch(mx.array(a), mean, basis) for a in (x, c)]
     exact = ((x[:, None].astype(np.float64) - c[None]) ** 2).sum(-1)
-    for guess in (np.zeros(n), exact.argmin(1), exact.argmax(1), np.full(n, -1), np.full(n, k)):
-        D, I = _core.kmeans_assign(mx.array(x), mx.array(c), *sketches, mx.array(guess.astype(np.int64)))
+    for guess in (None, np.zeros(n), exact.argmin(1), exact.argmax(1), np.full(n, -1), np.full(n, k)):
+        ids = None if guess is None else mx.array(guess.astype(np.int64))
+        D, I = _core.kmeans_assign(mx.array(x), mx.array(c), *sketches, ids, max(1, basis.shape[1] // 2))
         found = exact[np.arange(n), np.array(I)]
         np.testing.assert_allclose(found, exact.min(1), rtol=1e-6)
         np.testing.assert_allclose(np.array(D), exact.min(1), rtol=1e-5)
@@ -55,12 +56,27 @@ def test_sketches_bound_distances_from_below(simd_level: str) -> None:
     assert (slack < 0.05 * true.mean()).all()
 
 
+def test_assignment_of_what_is_not_finite_or_huge(simd_level: str) -> None:
+    x, c = points(20, 24), points(40, 24, 1)
+    x[3, 5], x[4], x[5] = np.nan, np.inf, 1e15
+    for huge in (c[0, 0], np.nan, 1e30):
+        c[7] = huge
+        mean, basis = _lloyd._subspace(mx.array(points(20, 24)), 7)
+        sketches = [_core.kmeans_sketch(mx.array(a), mean, basis) for a in (x, c)]
+        D, I = metalfaiss.knn(x, c, 1)
+        for guess in (None, mx.zeros(20)):
+            found = _core.kmeans_assign(mx.array(x), mx.array(c), *sketches, guess, 3)
+            told_apart = np.arange(20) != 5  # in float32 all centroids are equally far from 1e15
+            assert np.array_equal(np.array(found[1])[told_apart], I[told_apart, 0])
+            np.testing.assert_allclose(np.array(found[0]), D[:, 0], rtol=1e-5)
+
+
 def test_equally_near_centroids_give_the_first(simd_level: str) -> None:
     x, c = points(50, 130), points(9, 130, 1)
     c = np.concatenate([c, c])
     mean, basis = _lloyd._subspace(mx.array(x), 20)
     sketches = [_core.kmeans_sketch(mx.array(a), mean, basis) for a in (x, c)]
-    _, I = _core.kmeans_assign(mx.array(x), mx.array(c), *sketches, mx.full((50,), 12, dtype=mx.int64))
+    _, I = _core.kmeans_assign(mx.array(x), mx.array(c), *sketches, mx.full((50,), 12, dtype=mx.int64), 20)
     assert np.array(I).max() < 9
 
 
@@ -78,7 +94,7 @@ def test_means(simd_level: str, n: int, k: int, d: int, weighted: bool, rng: np.
         np.testing.assert_allclose(np.array(means[j]), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("limit", [-1.0, 0.05, 2.0])
+@pytest.mark.parametrize("limit", [-1.0, 0.85, 20.0])
 @pytest.mark.parametrize("falling", [False, True])
 def test_guided_and_exhaustive_training_are_one(limit: float, falling: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     x = points(1500, 140)
@@ -124,7 +140,9 @@ def test_wrong_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="basis must have shape"):
         _core.kmeans_sketch(x, mx.zeros((3,)), mx.zeros((2, 2)))
     with pytest.raises(ValueError, match="guess must have shape"):
-        _core.kmeans_assign(x, x, mx.zeros((4, 3)), mx.zeros((4, 3)), mx.zeros((3,)))
+        _core.kmeans_assign(x, x, mx.zeros((4, 3)), mx.zeros((4, 3)), mx.zeros((3,)), 1)
+    with pytest.raises(ValueError, match="lead must be from 1 to 1. Received 2"):
+        _core.kmeans_assign(x, x, mx.zeros((4, 3)), mx.zeros((4, 3)), None, 2)
     with pytest.raises(ValueError, match="k must be at least 1"):
         _core.kmeans_means(x, mx.zeros((4,)), None, 0)
 

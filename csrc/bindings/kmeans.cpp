@@ -23,17 +23,19 @@ Returns:
 Raises:
     ValueError: shapes do not match, or the stream is not of the CPU.
 )");
-  m.def("kmeans_assign", &ops::kmeans_assign, "x"_a, "centroids"_a, "x_sketch"_a, "centroid_sketch"_a, "guess"_a,
-        nb::kw_only(), "stream"_a = nb::none(),
+  m.def("kmeans_assign", &ops::kmeans_assign, "x"_a, "centroids"_a, "x_sketch"_a, "centroid_sketch"_a,
+        "guess"_a.none(), "lead"_a, nb::kw_only(), "stream"_a = nb::none(),
         R"(The nearest centroid of each vector, of equally near ones the first. CPU streams only.
 
-Exact whatever the guess, which decides how many centroids have to be measured.
+Exact whatever the guess, which decides how many centroids have to be measured. Where no distance is finite, the id is
+-1 and the distance the largest float32.
 
 Args:
     x (array): vectors, shape ``(n, d)``; used as float32.
     centroids (array): shape ``(k, d)``.
     x_sketch, centroid_sketch (array): what ``kmeans_sketch`` says of both, with one mean and one basis.
-    guess (array): a centroid for each vector, shape ``(n,)``.
+    guess (array or None): a centroid for each vector, shape ``(n,)``.
+    lead (int): how many coordinates of the sketches are looked at first, for all pairs.
     stream (Stream or Device, optional): where to run.
 
 Returns:

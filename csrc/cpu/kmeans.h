@@ -18,13 +18,15 @@ struct KmeansSketchArgs {
 };
 
 // The nearest centroid of every point and its squared distance, of equal ones the first: what float32 distances from
-// differences say, whatever the guess. A good guess is fast: centroids whose sketch is farther than the guess is are
-// left out.
+// differences say, whatever the guess; id -1 and the largest float32 where no distance is finite. A good guess is fast:
+// centroids whose sketch is farther than the guess is are left out. Where there is none, the nearest by the leading
+// coordinates is the guess.
 struct KmeansAssignArgs {
   const float *x, *centroids;               // n x d, k x d
   const float *x_sketch, *centroid_sketch;  // n x (p + 2), k x (p + 2)
-  const int64_t* guess;                     // n
+  const int64_t* guess;                     // n, or null
   int64_t n, k, d, p;
+  int64_t lead;  // how many coordinates of a sketch exclude most centroids, at most p
   float* distances;  // n
   int64_t* ids;      // n
 };

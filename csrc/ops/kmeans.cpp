@@ -41,15 +41,15 @@ class KmeansSketch : public OnCpu {
 
 class KmeansAssign : public OnCpu {
  public:
-  using OnCpu::OnCpu;
+  KmeansAssign(mx::Stream s, int lead) : OnCpu(s), lead_(lead) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     allocate(outputs[0]);
     allocate(outputs[1]);
-    schedule(stream(), [in = inputs, distances = outputs[0], ids = outputs[1]]() mutable {
+    schedule(stream(), [in = inputs, distances = outputs[0], ids = outputs[1], lead = lead_]() mutable {
       cpu::kmeans_assign({in[0].data<float>(), in[1].data<float>(), in[2].data<float>(), in[3].data<float>(),
-                          in[4].data<int64_t>(), in[0].shape(0), in[1].shape(0), in[0].shape(1), in[2].shape(1) - 2,
-                          distances.data<float>(), ids.data<int64_t>()});
+                          in.size() > 4 ? in[4].data<int64_t>() : nullptr, in[0].shape(0), in[1].shape(0),
+                          in[0].shape(1), in[2].shape(1) - 2, lead, distances.data<float>(), ids.data<int64_t>()});
     });
   }
 
@@ -58,6 +58,13 @@ class KmeansAssign : public OnCpu {
   }
 
   const char* name() const override { return "kmeans_assign"; }
+
+  bool is_equivalent(const Primitive& other) const override {
+    return lead_ == static_cast<const KmeansAssign&>(other).lead_;
+  }
+
+ private:
+  int lead_;
 };
 
 class KmeansMeans : public OnCpu {
@@ -117,8 +124,8 @@ mx::array kmeans_sketch(const mx::array& x, const mx::array& mean, const mx::arr
 }
 
 std::pair<mx::array, mx::array> kmeans_assign(const mx::array& x, const mx::array& centroids, const mx::array& x_sketch,
-                                              const mx::array& centroid_sketch, const mx::array& guess,
-                                              mx::StreamOrDevice s) {
+                                              const mx::array& centroid_sketch, const std::optional<mx::array>& guess,
+                                              int lead, mx::StreamOrDevice s) {
   constexpr const char* op = "kmeans_assign";
   mx::Stream stream = cpu_stream(op, s);
   require_rows(op, "x", x);
@@ -128,13 +135,17 @@ std::pair<mx::array, mx::array> kmeans_assign(const mx::array& x, const mx::arra
   require(x_sketch.ndim() == 2 && x_sketch.shape(0) == x.shape(0) && x_sketch.shape(1) >= 3, op,
           "x_sketch must be the sketch of x. Received ", x_sketch.shape(), ".");
   require_shape(op, "centroid_sketch", centroid_sketch, {centroids.shape(0), x_sketch.shape(1)});
-  require_shape(op, "guess", guess, {x.shape(0)});
+  require(lead >= 1 && lead <= x_sketch.shape(1) - 2, op, "lead must be from 1 to ", x_sketch.shape(1) - 2,
+          ". Received ", lead, ".");
   std::vector<mx::array> inputs;
   for (const mx::array* a : {&x, &centroids, &x_sketch, &centroid_sketch}) {
     inputs.push_back(contiguous_as(*a, mx::float32, stream));
   }
-  inputs.push_back(contiguous_as(guess, mx::int64, stream));
-  auto primitive = std::make_shared<KmeansAssign>(stream);
+  if (guess) {
+    require_shape(op, "guess", *guess, {x.shape(0)});
+    inputs.push_back(contiguous_as(*guess, mx::int64, stream));
+  }
+  auto primitive = std::make_shared<KmeansAssign>(stream, lead);
   auto out = mx::array::make_arrays(primitive->output_shapes(inputs), {mx::float32, mx::int64}, primitive, inputs);
   return {out[0], out[1]};
 }

@@ -23,6 +23,7 @@ __all__ = [
     "empty",
     "finish",
     "integer",
+    "lent",
     "output",
     "own",
     "require_cpu",
@@ -106,6 +107,15 @@ def vectors(op: str, x: Array, d: int) -> mx.array:
     """
     check_vectors(op, x, d)
     return x if isinstance(x, mx.array) else mx.array(np.ascontiguousarray(x, dtype=np.float32))
+
+
+def lent(op: str, x: Array, d: int) -> mx.array | None:
+    """A matrix (n, d) of NumPy's that MLX can read where it lies, else None. See ``_core.lend``: keep both."""
+    plain = isinstance(x, np.ndarray) and x.dtype == np.float32 and x.flags.c_contiguous and x.flags.aligned
+    if not plain or not x.size:
+        return None
+    check_vectors(op, x, d)
+    return _core.lend(x)
 
 
 def empty(d: int, dtype: mx.Dtype) -> mx.array:

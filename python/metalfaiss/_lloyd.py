@@ -1,8 +1,8 @@
 """The operations of an iteration of k-means: native kernels on the CPU, MLX's own operations on a GPU.
 
 Assignment is an exact search either way. On the CPU the last assignment guides the next: sketches of the vectors, their
-coordinates in the leading subspace, show which centroids cannot be nearer than that of before, and only the others are
-measured. The result does not depend on it.
+coordinates in the leading subspace, show which centroids cannot be nearer than that of before (the nearest by sketches
+where there is none), and only the others are measured. The result does not depend on it.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from metalfaiss.random import permutation
 
 __all__ = ["Assigner", "centroids_of", "cluster_means", "on_cpu", "split_empty"]
 
-# Tuned on Zen 3, 2026-11, 84000 x 384 vectors, 1024 centroids: 63 coordinates and a tail take 0.2 times an exhaustive
-# search, 32 take 0.2 to 0.4, 127 0.35 to 0.5, by how fast the spectrum falls.
-SKETCH = 63
-MIN_DIMENSIONS = 2 * SKETCH  # below, a sketch is hardly shorter than the vector
+# Tuned on Zen 3, 2026-11, 84000 x 384 vectors, 1024 centroids: with a guess 0.15 to 0.2 times an exhaustive search,
+# without one 0.2 to 0.3; 63 coordinates take up to 1.4 times as long, 127 as long.
+SKETCH = 95
+LEAD = 31  # coordinates that are looked at for all pairs; where nothing is known of the nearest centroid
+LEAD_UNGUIDED = 47
+MIN_DIMENSIONS = 126  # below, a sketch is hardly shorter than the vector
 MIN_CENTROIDS = 128  # below, an iteration is too short to pay for sketches
 SAMPLE = 4096  # vectors the subspace is learnt from
-JUDGES = 512  # vectors that tell whether sketches pay
-# To measure a centroid takes 80 ns, where the exhaustive search takes 13 for each pair and the sketches 2: they break
-# even where a tenth of the centroids has to be measured.
-LIMIT = 0.05
+JUDGES = 256  # vectors that tell whether sketches pay
+# In exhaustive searches: what it costs to look at all leading coordinates, at all sketches, and at all vectors.
+LEADING_COST, SKETCH_COST, VECTOR_COST = 0.15, 1.7, 6.5
+LIMIT = 0.85  # of the cost of an exhaustive search
 
 BLOCK = 1 << 16  # vectors of which a GPU's one-hot matrix is held at a time
 
@@ -49,16 +51,17 @@ class Assigner:
         metric: ``METRIC_L2`` or ``METRIC_INNER_PRODUCT``.
         k: how many centroids there will be.
         stream: where to run.
+        like: vectors from which to learn the subspace, in place of some of x.
     """
 
-    def __init__(self, x: mx.array, metric: int, k: int, stream: Stream) -> None:
+    def __init__(self, x: mx.array, metric: int, k: int, stream: Stream, like: mx.array | None = None) -> None:
         self._x, self._metric, self._stream = x, metric, stream
         self._guess: mx.array | None = None
         self._sketch: mx.array | None = None
         n, d = x.shape
         guided = metric == METRIC_L2 and on_cpu(stream) and d >= MIN_DIMENSIONS and k >= MIN_CENTROIDS and n > SKETCH
         if guided:
-            self._mean, self._basis = _subspace(x, SKETCH)
+            self._mean, self._basis = _subspace(x if like is None else like, min(SKETCH, d))
             self._sketch = self._sketch_of(x)
 
     def __call__(self, centroids: mx.array) -> tuple[mx.array, mx.array]:
@@ -71,20 +74,23 @@ class Assigner:
         return found
 
     def _guided(self, sketch: mx.array, centroids: mx.array) -> tuple[mx.array, mx.array] | None:
-        """The same where the sketches exclude nearly all centroids, else None."""
-        short = self._sketch_of(centroids)
-        step = max(1, sketch.shape[0] // JUDGES)
-        judges = sketch[::step, :-1]
-        bounds = pairwise_distances(judges, short[:, :-1], stream=self._stream)
-        nearest = mx.argmin(bounds, axis=1) if self._guess is None else self._guess[::step]
-        guessed = mx.sum(mx.square(self._x[::step] - mx.take(centroids, nearest, axis=0)), axis=1, keepdims=True)
-        measured = mx.mean((bounds <= guessed).astype(mx.float32))
-        if _host.to_numpy(measured)[0] > LIMIT:
+        """The same where sketches are expected to be the faster way, else None."""
+        short, guess = self._sketch_of(centroids), self._guess
+        lead = min(LEAD_UNGUIDED if guess is None else LEAD, short.shape[1] - 2)
+        if _host.to_numpy(self._cost(sketch, short, centroids, lead))[0] > LIMIT:
             return None
-        guess = self._guess
-        if guess is None:
-            guess = knn(sketch[:, :-1], short[:, :-1], 1, stream=self._stream)[1][:, 0]
-        return _core.kmeans_assign(self._x, centroids, sketch, short, guess, stream=self._stream)
+        return _core.kmeans_assign(self._x, centroids, sketch, short, guess, lead, stream=self._stream)
+
+    def _cost(self, sketch: mx.array, short: mx.array, centroids: mx.array, lead: int) -> mx.array:
+        """Of an assignment by sketches, in exhaustive searches, as some vectors tell."""
+        step = max(1, sketch.shape[0] // JUDGES)
+        judges = sketch[::step]
+        leading = pairwise_distances(_leading(judges, lead), _leading(short, lead), stream=self._stream)
+        bounds = pairwise_distances(judges[:, :-1], short[:, :-1], stream=self._stream)
+        nearest = mx.argmin(bounds, axis=1) if self._guess is None else mx.maximum(self._guess[::step], 0)
+        guessed = mx.sum(mx.square(self._x[::step] - mx.take(centroids, nearest, axis=0)), axis=1, keepdims=True)
+        seen, measured = (mx.mean((b <= guessed).astype(mx.float32)) for b in (leading, bounds))
+        return LEADING_COST + SKETCH_COST * seen + VECTOR_COST * measured
 
     def forget(self) -> None:
         """What comes next is not near to what was."""
@@ -92,6 +98,12 @@ class Assigner:
 
     def _sketch_of(self, vectors: mx.array) -> mx.array:
         return _core.kmeans_sketch(vectors, self._mean, self._basis, stream=self._stream)
+
+
+def _leading(sketch: mx.array, lead: int) -> mx.array:
+    """The leading coordinates of sketches, and the length of the rest."""
+    rest = mx.sqrt(mx.sum(mx.square(sketch[:, lead:-1]), axis=1, keepdims=True))
+    return mx.concatenate([sketch[:, :lead], rest], axis=1)
 
 
 def _subspace(x: mx.array, p: int) -> tuple[mx.array, mx.array]:

@@ -9,7 +9,7 @@ from metalfaiss.metrics import METRIC_L2
 
 __all__ = ["guided", "nearest"]
 
-_FEW = 16  # vectors a centroid: with fewer, to learn the subspace costs as much as it saves
+_FEW = 8  # vectors a centroid: with fewer, to learn the subspace costs as much as it saves
 
 
 def guided(n: int, d: int, nlist: int, metric: int) -> bool:
@@ -19,4 +19,4 @@ def guided(n: int, d: int, nlist: int, metric: int) -> bool:
 
 def nearest(x: mx.array, centroids: mx.array) -> mx.array:
     """The nearest centroid of each vector, (n,), as an iteration of k-means finds it."""
-    return Assigner(x, METRIC_L2, centroids.shape[0], None)(centroids)[1]
+    return Assigner(x, METRIC_L2, centroids.shape[0], None, like=centroids)(centroids)[1]

@@ -141,6 +141,15 @@ class IndexIVF(IVFEntries, Index):
 
     # -------------------------------------------------------------------------------------- adding
 
+    def _new_vectors(self, method: str, x: Array, numeric_type: int) -> mx.array:
+        # Lists copy what is added: vectors of NumPy need no copy before. They are held by who adds them.
+        if numeric_type == Float32 and mx.default_device() == mx.cpu:
+            vectors = _host.lent(self._op(method), x, self.d)
+            if vectors is not None:
+                self._require_trained(self._op(method))
+                return vectors
+        return super()._new_vectors(method, x, numeric_type)
+
     def _add(self, x: mx.array) -> None:
         n = x.shape[0]
         self._add_core(x, np.arange(self.ntotal, self.ntotal + n), None)
