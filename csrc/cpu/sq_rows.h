@@ -8,6 +8,17 @@ namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
 
 typedef uint8_t vu8 __attribute__((vector_size(W)));
 
+// W bytes as integers. GCC 12 takes a __builtin_convertvector of them apart into words.
+METALFAISS_INLINE vu load_bytes(const uint8_t* p) {
+#if defined(__AVX512F__)
+  return (vu)_mm512_maskz_cvtepu8_epi32(0xffff, load_as<__m128i>(p));
+#elif defined(__AVX2__)
+  return (vu)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+#else
+  return __builtin_convertvector(load_as<vu8>(p), vu);
+#endif
+}
+
 template <CodeType type>
 inline constexpr bool kScaled = type == CodeType::sq8 || type == CodeType::sq6 || type == CodeType::sq4;
 
@@ -50,7 +61,7 @@ METALFAISS_INLINE vu load_levels(const uint8_t* code, int64_t p) {
     }
     return (spread_words<4>(words) >> shift) & 63u;
   } else {
-    return __builtin_convertvector(load_as<vu8>(code + p), vu);
+    return load_bytes(code + p);
   }
 }
 

@@ -18,11 +18,24 @@ namespace {
 
 constexpr const char* kIvfSearch = "ivf_search";
 
-std::vector<cpu::ScanList> scan_lists(const IvfSource& source) {
-  std::vector<cpu::ScanList> out;
-  out.reserve(source.lists->size());
-  for (const index::InvertedList& list : *source.lists) {
-    out.push_back({list.codes(), list.ids(), list.size});
+// Those that are probed; the others stay empty. To look at each of a thousand lists costs as much as to scan one.
+std::vector<cpu::ScanList> scan_lists(const IvfSource& source, const int64_t* probes, int64_t count) {
+  int64_t nlist = static_cast<int64_t>(source.lists->size());
+  std::vector<cpu::ScanList> out(nlist);
+  auto fill = [&](int64_t i) {
+    const index::InvertedList& list = (*source.lists)[i];
+    out[i] = {list.codes(), list.ids(), list.size};
+  };
+  if (count >= nlist) {
+    for (int64_t i = 0; i < nlist; i++) {
+      fill(i);
+    }
+    return out;
+  }
+  for (int64_t i = 0; i < count; i++) {
+    if (probes[i] >= 0 && probes[i] < nlist) {
+      fill(probes[i]);
+    }
   }
   return out;
 }
@@ -170,7 +183,7 @@ std::pair<mx::array, mx::array> ivf_search(const mx::array& xq, const mx::array&
 
 void ivf_search_now(const IvfSource& source, const float* xq, int64_t nq, const int64_t* probes, int64_t nprobe,
                     const float* centroids, int64_t k, bool places, float* distances, int64_t* ids) {
-  std::vector<cpu::ScanList> lists = scan_lists(source);
+  std::vector<cpu::ScanList> lists = scan_lists(source, probes, nq * nprobe);
   cpu::IvfScanArgs args = scan_args(source, lists, xq, nq, probes, nprobe, centroids);
   args.k = k;
   args.places = places;
@@ -208,7 +221,7 @@ RangeResult ivf_range_search(const IvfSource& source, const float* xq, int64_t n
     float distance;
   };
   std::vector<std::vector<Hit>> found(cpu::num_threads());
-  std::vector<cpu::ScanList> lists = scan_lists(source);
+  std::vector<cpu::ScanList> lists = scan_lists(source, probes, nq * nprobe);
   auto emit = [](void* sink, int64_t worker, int64_t query, float distance, int64_t id) {
     (*static_cast<std::vector<std::vector<Hit>>*>(sink))[worker].push_back({query, id, distance});
   };
