@@ -352,3 +352,19 @@ def test_guided_assignment_of_many_vectors() -> None:
     index.add(x)
     assert [index.get_list_size(i) for i in range(130)] == [20] * 130
     assert index.search(x[::50], 1)[1][:, 0].tolist() == list(range(0, 2600, 50))
+
+
+@pytest.mark.parametrize("factory", ["IVF8,Flat", "IVF8,SQ8"])
+def test_vectors_of_numpy_are_read_where_they_lie_and_not_kept(factory: str, rng: np.random.Generator) -> None:
+    x = rng.standard_normal((900, 16), dtype=np.float32)
+    before = x.copy()
+    index = metalfaiss.index_factory(16, factory)
+    index.train(x)
+    index.add(x)
+    index.add_with_ids(x[100:200], np.arange(5000, 5100))
+    assert np.array_equal(x, before)
+    D, I = index.search(before[:50], 5)
+    x[:] = 0
+    again = index.search(before[:50], 5)
+    assert np.array_equal(D, again[0])
+    assert np.array_equal(I, again[1])

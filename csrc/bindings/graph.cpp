@@ -30,7 +30,8 @@ void bind_graph(nb::module_& m) {
         return mx::array(const_cast<float*>(x.data()), shape, mx::float32, [](void*) {});
       },
       "x"_a,
-      "The memory of a NumPy matrix as an array. The caller keeps both until all that was made of the array is computed: "
+      "The memory of a NumPy matrix as an array. The caller keeps both until all that was made of the array is "
+      "computed: "
       "MLX writes results into arrays that nobody else holds.");
   m.def(
       "is_evaluated", [](const mx::array& x) { return !x.is_tracer() && x.is_available(); }, "x"_a,

@@ -23,8 +23,8 @@ Returns:
 Raises:
     ValueError: shapes do not match, or the stream is not of the CPU.
 )");
-  m.def("kmeans_assign", &ops::kmeans_assign, "x"_a, "centroids"_a, "x_sketch"_a, "centroid_sketch"_a,
-        "guess"_a.none(), "lead"_a, nb::kw_only(), "stream"_a = nb::none(),
+  m.def("kmeans_assign", &ops::kmeans_assign, "x"_a, "centroids"_a, "x_sketch"_a, "centroid_sketch"_a, "guess"_a.none(),
+        "lead"_a, nb::kw_only(), "stream"_a = nb::none(),
         R"(The nearest centroid of each vector, of equally near ones the first. CPU streams only.
 
 Exact whatever the guess, which decides how many centroids have to be measured. Where no distance is finite, the id is

@@ -26,7 +26,7 @@ struct KmeansAssignArgs {
   const float *x_sketch, *centroid_sketch;  // n x (p + 2), k x (p + 2)
   const int64_t* guess;                     // n, or null
   int64_t n, k, d, p;
-  int64_t lead;  // how many coordinates of a sketch exclude most centroids, at most p
+  int64_t lead;      // how many coordinates of a sketch exclude most centroids, at most p
   float* distances;  // n
   int64_t* ids;      // n
 };

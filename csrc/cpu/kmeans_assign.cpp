@@ -11,9 +11,9 @@ namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
 
 namespace {
 
-constexpr int64_t kPanels = 16;                     // of points, of a task
-constexpr int64_t kPoints = kPanels * kTileRows;    // their leading coordinates stay in L1
-constexpr int64_t kColumns = 64 * kTileCols;        // centroids at a time: theirs stay in L2
+constexpr int64_t kPanels = 16;                   // of points, of a task
+constexpr int64_t kPoints = kPanels * kTileRows;  // their leading coordinates stay in L1
+constexpr int64_t kColumns = 64 * kTileCols;      // centroids at a time: theirs stay in L2
 
 struct Centroids {
   const float* panels;  // leading coordinates and the length of the rest: [panel][lead + 1][kTileCols]

@@ -13,8 +13,8 @@ namespace metalfaiss::ops {
 mx::array kmeans_sketch(const mx::array& x, const mx::array& mean, const mx::array& basis, mx::StreamOrDevice s = {});
 
 // Squared distances (n,), float32, and ids (n,), int64, of the nearest row of `centroids` (k, d) for each row of x
-// (n, d), of equal ones the first. `guess` (n,) and `lead`, the coordinates of a sketch that are looked at first, change
-// how long it takes, not what comes out.
+// (n, d), of equal ones the first. `guess` (n,) and `lead`, the coordinates of a sketch that are looked at first,
+// change how long it takes, not what comes out.
 std::pair<mx::array, mx::array> kmeans_assign(const mx::array& x, const mx::array& centroids, const mx::array& x_sketch,
                                               const mx::array& centroid_sketch, const std::optional<mx::array>& guess,
                                               int lead, mx::StreamOrDevice s = {});

@@ -111,8 +111,9 @@ def vectors(op: str, x: Array, d: int) -> mx.array:
 
 def lent(op: str, x: Array, d: int) -> mx.array | None:
     """A matrix (n, d) of NumPy's that MLX can read where it lies, else None. See ``_core.lend``: keep both."""
-    plain = isinstance(x, np.ndarray) and x.dtype == np.float32 and x.flags.c_contiguous and x.flags.aligned
-    if not plain or not x.size:
+    if not isinstance(x, np.ndarray) or x.dtype != np.float32 or not x.size:
+        return None
+    if not (x.flags.c_contiguous and x.flags.aligned):
         return None
     check_vectors(op, x, d)
     return _core.lend(x)
