@@ -386,3 +386,43 @@ def test_codes_of_known_lists(kind: str) -> None:
     assert ours.decode_listno(code) == 3
     assert ours.train_encoder_num_vectors() == theirs.train_encoder_num_vectors()
     assert ours.PARALLEL_MODE_NO_HEAP_INIT == theirs.PARALLEL_MODE_NO_HEAP_INIT
+
+
+@BOTH
+def test_calls_of_other_objects(lib: Any) -> None:
+    binary = lib.IndexBinaryFlat(64)
+    binary.add_c(30, lib.swig_ptr(CODES))
+    binary.use_heap, binary.query_batch_size = False, 8
+    D, I = np.zeros((4, 2), np.int32), np.zeros((4, 2), np.int64)
+    binary.search_c(4, lib.swig_ptr(CODES), 2, lib.swig_ptr(D), lib.swig_ptr(I))
+    assert I[:, 0].tolist() == [0, 1, 2, 3]
+    assert not D[:, 0].any()
+    rotation, out = lib.RandomRotationMatrix(6, 4), np.zeros((9, 4), np.float32)
+    rotation.init(3)
+    rotation.apply_noalloc(9, lib.swig_ptr(X), lib.swig_ptr(out))
+    np.testing.assert_allclose(out, rotation.apply(X), rtol=1e-5)
+    result = lib.RangeSearchResult(2)
+    lib.rev_swig_ptr(result.lims, 3)[:] = [0, 2, 5]
+    result.do_allocation()
+    shards = lib.IndexShards(6)
+    shard = lib.IndexFlatL2(6)
+    shards.addIndex(shard)
+    assert shards.count() == 1
+    assert lib.ScalarQuantizer.QT_count == 27
+
+
+def test_codes_of_a_mapped_scalar_quantizer_stay_in_the_file(tmp_path: Any) -> None:
+    index = metalfaiss.index_factory(6, "SQ8")
+    index.train(Y)
+    index.add(Y)
+    path = str(tmp_path / "sq")
+    metalfaiss.write_index(index, path)
+    for again in (metalfaiss.read_index(path, metalfaiss.IO_FLAG_MMAP), metalfaiss.read_index(path)):
+        same(again.search(X, 4), index.search(X, 4))
+        sel = metalfaiss.SearchParameters(sel=metalfaiss.IDSelectorRange(3, 20))
+        same(again.search(X, 4, params=sel), index.search(X, 4, params=sel))
+        same(again.reconstruct_n(), index.reconstruct_n())
+        again.add(X)
+        assert again.remove_ids(np.arange(5)) == 5
+        assert again.ntotal == 44
+        assert metalfaiss.read_index(path).ntotal == 40

@@ -140,6 +140,11 @@ class RangeSearchResult:
         self.distances = np.empty(0, dtype=np.float32)
         self.labels = np.empty(0, dtype=np.int64)
 
+    def do_allocation(self) -> None:
+        """Makes arrays as large as ``lims`` says."""
+        self.distances = np.empty(int(self.lims[-1]), dtype=np.float32)
+        self.labels = np.empty(int(self.lims[-1]), dtype=np.int64)
+
     def _take(self, lims: NDArray[Any], distances: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
         """Takes the results of ``range_search``."""
         self.lims, self.distances, self.labels = lims.astype(np.uint64), distances, labels

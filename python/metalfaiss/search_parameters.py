@@ -61,6 +61,7 @@ class SearchParametersIVF(SearchParameters):
         nprobe: how many lists are searched.
         max_codes: how many stored vectors at most; 0 for no limit.
         quantizer_params: parameters of the search of the quantizer.
+        max_lists_num: kept for FAISS's signature: faiss-cpu 1.15.1 does not look at it, either.
     """
 
     def __init__(

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from pathlib import Path
+
 import faiss
 import numpy as np
 import pytest
+from faiss.contrib import clustering as their_clustering
 from faiss.contrib import evaluation as their_evaluation
 from faiss.contrib import exhaustive_search as their_search
 from faiss.contrib import factory_tools as their_factory
 
 import metalfaiss
-from metalfaiss.contrib import clustering, evaluation, exhaustive_search, factory_tools, inspect_tools, ivf_tools
+from metalfaiss.contrib import (
+    clustering,
+    evaluation,
+    exhaustive_search,
+    factory_tools,
+    inspect_tools,
+    ivf_tools,
+    vecs_io,
+)
 
 
 def points(n: int, d: int = 8) -> np.ndarray:
@@ -184,3 +196,73 @@ def test_lists_by_hand() -> None:
         ivf_tools.permute_invlists(index, np.zeros(16))
     with pytest.raises(ValueError, match="list_nos"):
         ivf_tools.search_preassigned(index, xq, 5, probes[:, :2])
+
+
+# ---------------------------------------------------------------------------------------------- FAISS's signatures
+
+
+def test_repeated_timing() -> None:
+    threads = metalfaiss.num_threads()
+    timer = evaluation.RepeatTimer(warmup=1, nt=1, runs=4)
+    seen = []
+    for run in timer:
+        seen.append((run, metalfaiss.num_threads()))
+    assert seen == [(i, 1) for i in range(4)]
+    assert (timer.nruns(), metalfaiss.num_threads()) == (3, threads)
+    assert timer.ms() >= 0
+    assert timer.ms_std() >= 0
+    short = evaluation.RepeatTimer(runs=1000, max_secs=0.0)
+    assert [run for run in short] == [0]
+    with pytest.raises(RuntimeError, match="must have run"):
+        evaluation.RepeatTimer().ms()
+    with pytest.raises(ValueError, match="warmup must be from 0 to runs - 1"):
+        evaluation.RepeatTimer(warmup=2, runs=2)
+
+
+def test_sorted_ranges(ranges: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
+    lims, D, I = (a.astype(np.int64) if a.dtype == np.uint64 else a for a in ranges[0])
+    mixed = np.concatenate([np.arange(a, b)[::-1] for a, b in pairwise(lims)]).astype(int)
+    ours = evaluation.sort_range_res_2(lims, D[mixed], I[mixed])
+    theirs = their_evaluation.sort_range_res_2(lims, D[mixed], I[mixed])
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(
+        evaluation.sort_range_res_1(lims, I[mixed]), their_evaluation.sort_range_res_1(lims, I[mixed])
+    )
+
+
+def test_calls_in_the_order_of_faiss() -> None:
+    x, q = points(200), points(21)
+    for module in (exhaustive_search, their_search):
+        assert module.knn_ground_truth(q, iter([x]), 3, faiss.METRIC_L2, False, 0)[1].shape == (21, 3)
+        assert module.range_ground_truth(q, iter([x]), 3.0, faiss.METRIC_L2, False, 0)[0].shape == (22,)
+    index = metalfaiss.IndexFlatL2(8)
+    index.add(x)
+    found = exhaustive_search.range_search_max_results(index, iter([q]), 9.0, 400, 300, False, 0, True)
+    assert len(found[2]) <= 400
+
+
+def test_kmeans_of_data_that_assigns_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x = np.concatenate([points(60) / 20 + 5 * centre for centre in points(6)])
+    data = clustering.DatasetAssign(x)
+    assert (data.count(), data.dim()) == (360, 8)
+    centroids, stats = clustering.kmeans(6, data, 8, checkpoint=str(tmp_path / "c.npy"), return_stats=True)
+    assert "Iteration 7" in capsys.readouterr().out
+    np.testing.assert_array_equal(np.load(tmp_path / "c.npy"), centroids)
+    assert stats[-1]["obj"] <= stats[0]["obj"]
+    ids, D, sums = data.assign_to(centroids, weights=np.full(360, 2.0))
+    theirs = their_clustering.DatasetAssign(x).assign_to(centroids, weights=np.full(360, 2.0, np.float32))
+    np.testing.assert_array_equal(ids, theirs[0])
+    np.testing.assert_allclose(D, theirs[1], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(sums, theirs[2], rtol=1e-4, atol=1e-3)
+    assert clustering.kmeans(3, data, 1, verbose=False).shape == (3, 8)
+    with pytest.raises(ValueError, match="at least k = 361 vectors"):
+        clustering.kmeans(361, data)
+
+
+def test_batches_of_a_file(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (23, 5), dtype=np.uint8)
+    vecs_io.bvecs_write(tmp_path / "x.bvecs", x)
+    batches = list(vecs_io.bvecs_iter(tmp_path / "x.bvecs", 10))
+    assert [len(batch) for batch in batches] == [10, 10, 3]
+    np.testing.assert_array_equal(np.concatenate(batches), x)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metalfaiss._core import num_threads, set_num_threads
+
 __all__ = [
+    "RepeatTimer",
     "check_ref_knn_with_draws",
     "check_ref_range_results",
     "counts_to_PR",
@@ -16,6 +20,8 @@ __all__ = [
     "knn_intersection_measure",
     "range_PR",
     "range_PR_multiple_thresholds",
+    "sort_range_res_1",
+    "sort_range_res_2",
 ]
 
 
@@ -144,6 +150,76 @@ def check_ref_range_results(
     ref, new = np.lexsort((Iref, queries)), np.lexsort((Inew, queries))
     np.testing.assert_array_equal(Iref[ref], Inew[new])
     np.testing.assert_array_almost_equal(Dref[ref], Dnew[new], decimal=5)
+
+
+def sort_range_res_2(lims: NDArray[Any], D: NDArray[Any], I: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Ids and distances of a range search, those of each query by distance."""
+    order = np.lexsort((D, np.repeat(np.arange(len(lims) - 1), _sizes(lims))))
+    return I[order], D[order]
+
+
+def sort_range_res_1(lims: NDArray[Any], I: NDArray[Any]) -> NDArray[Any]:
+    """Ids of a range search, those of each query ascending."""
+    return I[np.lexsort((I, np.repeat(np.arange(len(lims) - 1), _sizes(lims))))]
+
+
+class RepeatTimer:
+    """Times the body of a loop again and again::
+
+        timer = RepeatTimer(warmup=1, nt=1, runs=6)
+        for _ in timer:
+            index.search(xq, 10)
+        print(timer.ms(), timer.ms_std())
+
+    Args:
+        warmup: how many runs at first do not count.
+        nt: how many threads are used meanwhile; -1 for as many as before.
+        runs: how many runs in all.
+        max_secs: after so many seconds no run begins.
+    """
+
+    def __init__(self, warmup: int = 0, nt: int = -1, runs: int = 1, max_secs: float = np.inf) -> None:
+        if not 0 <= warmup < runs:
+            raise ValueError(f"[RepeatTimer] warmup must be from 0 to runs - 1. Received {warmup} of {runs} runs.")
+        self.warmup, self.nt, self.runs, self.max_secs = warmup, nt, runs, max_secs
+        self._seconds: list[float] = []
+
+    def __iter__(self) -> Iterator[int]:
+        before, self._seconds = num_threads(), []
+        if self.nt != -1:
+            set_num_threads(self.nt)
+        try:
+            begin = time.perf_counter()
+            for run in range(self.runs):
+                start = time.perf_counter()
+                yield run
+                end = time.perf_counter()
+                self._seconds.append(end - start)
+                if end - begin > self.max_secs:
+                    break
+        finally:
+            set_num_threads(before)
+
+    def _counted(self) -> NDArray[np.float64]:
+        if not self.nruns():
+            raise RuntimeError("[RepeatTimer] The loop must have run. Received none that counts.")
+        return np.array(self._seconds[self.warmup :]) * 1000
+
+    def ms(self) -> float:
+        """The mean of the runs in milliseconds.
+
+        Raises:
+            RuntimeError: none has counted yet.
+        """
+        return float(self._counted().mean())
+
+    def ms_std(self) -> float:
+        """Their standard deviation in milliseconds, 0 of one run; errors are those of ``ms``."""
+        return float(self._counted().std())
+
+    def nruns(self) -> int:
+        """How many runs have counted."""
+        return max(len(self._seconds) - self.warmup, 0)
 
 
 def _rows(lims: NDArray[Any], values: NDArray[Any]) -> list[NDArray[Any]]:

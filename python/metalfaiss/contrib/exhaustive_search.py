@@ -24,7 +24,12 @@ __all__ = [
 
 
 def knn_ground_truth(
-    xq: NDArray[Any], db_iterator: Iterable[NDArray[Any]], k: int, metric_type: int = METRIC_L2
+    xq: NDArray[Any],
+    db_iterator: Iterable[NDArray[Any]],
+    k: int,
+    metric_type: int = METRIC_L2,
+    shard: bool = False,
+    ngpu: int = -1,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The k nearest vectors of a database that need not fit into memory.
 
@@ -33,6 +38,7 @@ def knn_ground_truth(
         db_iterator: gives the database in blocks, shape (n, d).
         k: how many.
         metric_type: what is compared.
+        shard, ngpu: kept for FAISS's signature: searches run on MLX's default device.
 
     Returns:
         Distances and ids, both (nq, k), as ``IndexFlat.search`` gives them.
@@ -52,7 +58,12 @@ def knn_ground_truth(
 
 
 def range_ground_truth(
-    xq: NDArray[Any], db_iterator: Iterable[NDArray[Any]], threshold: float, metric_type: int = METRIC_L2
+    xq: NDArray[Any],
+    db_iterator: Iterable[NDArray[Any]],
+    threshold: float,
+    metric_type: int = METRIC_L2,
+    shard: bool = False,
+    ngpu: int = -1,
 ) -> tuple[NDArray[np.uint64], NDArray[np.float32], NDArray[np.int64]]:
     """All vectors within a radius, of a database that need not fit into memory.
 
@@ -61,6 +72,7 @@ def range_ground_truth(
         db_iterator: gives the database in blocks, shape (n, d).
         threshold: the radius.
         metric_type: what is compared.
+        shard, ngpu: kept for FAISS's signature: searches run on MLX's default device.
 
     Returns:
         Limits (nq + 1,), distances and ids, as a range search gives them.
@@ -105,6 +117,8 @@ def range_search_max_results(
     radius: float,
     max_results: int | None = None,
     min_results: int | None = None,
+    shard: bool = False,
+    ngpu: int = 0,
     clip_to_min: bool = False,
 ) -> tuple[float, NDArray[np.uint64], NDArray[Any], NDArray[np.int64]]:
     """A range search whose radius shrinks whenever there are too many results.
@@ -115,6 +129,7 @@ def range_search_max_results(
         radius: to begin with.
         max_results: above so many the radius shrinks; by default 1.5 times ``min_results``.
         min_results: to so many; by default 0.8 times ``max_results``.
+        shard, ngpu: kept for FAISS's signature: searches run on MLX's default device.
         clip_to_min: whether it shrinks at the end, too.
 
     Returns:

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "bvecs_iter",
     "bvecs_mmap",
     "bvecs_read",
     "bvecs_write",
@@ -78,6 +80,13 @@ def ivecs_mmap(fname: Path) -> NDArray[np.int32]:
 def bvecs_mmap(fname: Path) -> NDArray[np.uint8]:
     """A memory-mapped ``bvecs`` file, uint8, shape (n, d); errors as of ``fvecs_mmap``."""
     return _mmap("bvecs_mmap", fname, "u1")
+
+
+def bvecs_iter(filepath: Path, batch_size: int = 100_000) -> Iterator[NDArray[np.uint8]]:
+    """The vectors of a file in batches, each read when it is asked for."""
+    vectors = bvecs_mmap(filepath)
+    for first in range(0, len(vectors), batch_size):
+        yield np.array(vectors[first : first + batch_size])
 
 
 def fvecs_read(fname: Path) -> NDArray[np.float32]:

@@ -17,20 +17,25 @@ __all__ = ["CCalls", "ExCalls"]
 Ids = NDArray[np.int64]
 
 
+def _rows(index: Any, n: int, x: NDArray[Any]) -> NDArray[Any]:
+    """The first n vectors of an array of any shape."""
+    return x.reshape(-1)[: n * index._width].reshape(n, -1)
+
+
 class CCalls:
     """Each raises what the method without ``_c`` does."""
 
     def train_c(self: Any, n: int, x: NDArray[Any]) -> None:
         """``train`` on n vectors."""
-        self.train(x.reshape(n, -1))
+        self.train(_rows(self, n, x))
 
     def add_c(self: Any, n: int, x: NDArray[Any]) -> None:
         """``add`` of n vectors."""
-        self.add(x.reshape(n, -1))
+        self.add(_rows(self, n, x))
 
     def add_with_ids_c(self: Any, n: int, x: NDArray[Any], xids: Ids) -> None:
         """``add_with_ids`` of n vectors."""
-        self.add_with_ids(x.reshape(n, -1), xids.reshape(-1)[:n])
+        self.add_with_ids(_rows(self, n, x), xids.reshape(-1)[:n])
 
     def search_c(
         self: Any,
@@ -42,7 +47,8 @@ class CCalls:
         params: SearchParameters | None = None,
     ) -> None:
         """``search`` of n queries, whose results are written to ``distances`` and ``labels``, n * k elements each."""
-        self.search(x.reshape(n, -1), k, params=params, D=distances.reshape(n, k), I=labels.reshape(n, k))
+        D, I = self.search(_rows(self, n, x), k, params=params)
+        distances.reshape(-1)[: n * k], labels.reshape(-1)[: n * k] = D.ravel(), I.ravel()
 
     def range_search_c(
         self: Any,
@@ -53,19 +59,21 @@ class CCalls:
         params: SearchParameters | None = None,
     ) -> None:
         """``range_search`` of n queries, whose results ``result`` takes."""
-        result._take(*self.range_search(x.reshape(n, -1), radius, params=params))
+        result._take(*self.range_search(_rows(self, n, x), radius, params=params))
 
     def assign_c(self: Any, n: int, x: NDArray[Any], labels: Ids, k: int = 1) -> None:
         """``assign`` of n queries: ids are written to ``labels``, n * k elements."""
-        labels.reshape(n, k)[:] = self.assign(x.reshape(n, -1), k)
+        labels.reshape(-1)[: n * k] = self.assign(_rows(self, n, x), k).ravel()
 
     def reconstruct_c(self: Any, key: int, recons: NDArray[Any]) -> None:
         """``reconstruct`` to ``recons``."""
-        recons.reshape(-1)[:] = self.reconstruct(key)
+        vector = self.reconstruct(key)
+        recons.reshape(-1)[: vector.size] = vector
 
     def reconstruct_n_c(self: Any, i0: int, ni: int, recons: NDArray[Any]) -> None:
         """``reconstruct_n`` to ``recons``."""
-        recons.reshape(ni, -1)[:] = self.reconstruct_n(i0, ni)
+        vectors = self.reconstruct_n(i0, ni)
+        recons.reshape(-1)[: vectors.size] = vectors.ravel()
 
     def remove_ids_c(self: Any, sel: Any) -> int:
         """``remove_ids`` by a selector."""

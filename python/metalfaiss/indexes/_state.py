@@ -61,6 +61,11 @@ class State(Unsupported, metaclass=_Sealed):
         return self._d
 
     @property
+    def _width(self) -> int:
+        """The elements of a vector, as an array has them."""
+        return self.d
+
+    @property
     def metric_type(self) -> int:
         """What vectors are compared by: ``METRIC_L2``, ``METRIC_INNER_PRODUCT``, ..."""
         return self._metric_type

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from metalfaiss import _host
 from metalfaiss._host import Array, Stream
 from metalfaiss.indexes import _checks
+from metalfaiss.indexes._c_calls import CCalls
 from metalfaiss.indexes._code_store import Codes
 from metalfaiss.indexes._state import _Sealed
 from metalfaiss.indexes._unsupported import Unsupported
@@ -22,7 +23,7 @@ from metalfaiss.search_parameters import SearchParameters, bound
 __all__ = ["IndexBinary"]
 
 
-class IndexBinary(Unsupported, metaclass=_Sealed):
+class IndexBinary(Unsupported, CCalls, metaclass=_Sealed):
     """Codes of ``d`` bits that can be searched by Hamming distance, numbered from 0 in the order they are added.
 
     Codes are uint8, shape (n, d / 8), NumPy or ``mx.array``; results are NumPy for NumPy, lazy for ``mx.array``.
@@ -52,6 +53,11 @@ class IndexBinary(Unsupported, metaclass=_Sealed):
         if not name.startswith("_") and "_sealed" in self.__dict__ and not hasattr(self, name):
             raise AttributeError(f"[{type(self).__name__}] An attribute must be one of the index's. Received {name!r}.")
         super().__setattr__(name, value)
+
+    @property
+    def _width(self) -> int:
+        """The elements of a code, as an array has them."""
+        return self.code_size
 
     @property
     def d(self) -> int:

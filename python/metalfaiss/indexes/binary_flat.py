@@ -26,10 +26,14 @@ class IndexBinaryFlat(IndexBinary):
     Raises:
         TypeError: ``d`` is not an integer.
         ValueError: ``d`` is not a positive multiple of 8.
+
+    Attributes:
+        use_heap, query_batch_size: kept for programs written for FAISS, where they choose among ways to one result.
     """
 
     def __init__(self, d: int) -> None:
         super().__init__(d)
+        self.use_heap, self.query_batch_size = True, 32
         self._reset()
 
     @property

@@ -72,19 +72,24 @@ class VectorTransform(ABC):
         """
         return self._through(self._op("apply"), x, self.d_in, self._apply)
 
+    def apply_noalloc(self, n: int, x: Array, xt: NDArray[np.float32]) -> None:
+        """``apply`` of n vectors, written to ``xt``, n * ``d_out`` elements; FAISS's C++ form."""
+        found = np.asarray(self.apply(x.reshape(-1)[: n * self.d_in].reshape(n, -1)))
+        xt.reshape(-1)[: found.size] = found.ravel()
+
     def apply_py(self, x: Array) -> Any:
         """``apply``, under the name that FAISS's Python layer has for it."""
         return self.apply(x)
 
     @overload
-    def reverse_transform(self, xt: mx.array) -> mx.array: ...
+    def reverse_transform(self, x: mx.array) -> mx.array: ...
     @overload
-    def reverse_transform(self, xt: NDArray[Any]) -> NDArray[np.float32]: ...
-    def reverse_transform(self, xt: Array) -> Any:
+    def reverse_transform(self, x: NDArray[Any]) -> NDArray[np.float32]: ...
+    def reverse_transform(self, x: Array) -> Any:
         """The way back, exact or not.
 
         Args:
-            xt: shape (n, ``d_out``).
+            x: shape (n, ``d_out``).
 
         Returns:
             Shape (n, ``d_in``), float32, in the form of ``apply``.
@@ -93,7 +98,7 @@ class VectorTransform(ABC):
             TypeError, ValueError: as ``train`` does.
             RuntimeError: the transform is not trained, or has no way back.
         """
-        return self._through(self._op("reverse_transform"), xt, self.d_out, self._reverse)
+        return self._through(self._op("reverse_transform"), x, self.d_out, self._reverse)
 
     def check_identical(self, other: VectorTransform) -> None:
         """Checks that another transform does the same.
