@@ -81,6 +81,7 @@ nb::dict describe(const gpu::Step& step, const Addresses& addresses) {
     out["strides"] = nb::make_tuple(product->a_stride, product->b_stride);
     out["b_transposed"] = product->b_transposed;
     out["tf32"] = product->tf32;
+    out["a_transposed"] = product->a_transposed;
     return out;
   }
   const auto& launch = std::get<gpu::Launch>(step);
@@ -132,7 +133,7 @@ nb::dict end(const Addresses& addresses) {
 // Hands every plan to a Python function, on the CPU stream of the operation and in its order.
 class PythonExecutor : public gpu::Executor {
  public:
-  explicit PythonExecutor(nb::callable function) : function_(std::move(function)) {}
+  PythonExecutor(nb::callable function, bool multiplies) : function_(std::move(function)), multiplies_(multiplies) {}
 
   void run(const gpu::Plan& plan, const std::vector<mx::array>& inputs, const std::vector<mx::array>& outputs,
            mx::Stream stream) override {
@@ -155,19 +156,22 @@ class PythonExecutor : public gpu::Executor {
     });
   }
 
+  bool multiplies() const override { return multiplies_; }
+
   std::string description() const override { return "simulated"; }
 
  private:
   nb::callable function_;
+  bool multiplies_;
 };
 
 std::unique_ptr<PythonExecutor> g_python_executor;
 
-void simulate(nb::object function) {
+void simulate(nb::object function, bool multiplies) {
   gpu::simulate(nullptr);
   g_python_executor.reset();
   if (!function.is_none()) {
-    g_python_executor = std::make_unique<PythonExecutor>(nb::cast<nb::callable>(function));
+    g_python_executor = std::make_unique<PythonExecutor>(nb::cast<nb::callable>(function), multiplies);
     gpu::simulate(g_python_executor.get());
   }
 }
@@ -197,9 +201,10 @@ void bind_gpu(nb::module_& m) {
       "How the kernels of this machine's GPU are compiled; None where operations run on CPU streams only.");
   m.def("why_no_gpu_kernels", &gpu::why_no_executor,
         "Why gpu_kernels() is None, as a sentence; empty where it is not.");
-  m.def("simulate", &simulate, "function"_a.none(),
+  m.def("simulate", &simulate, "function"_a.none(), "multiplies"_a = false,
         "For tests: hands the steps of every operation to the function, as a list of dicts, in place of running "
-        "them. It must keep its errors. None ends it. Evaluate what was built before calling it.");
+        "them. It must keep its errors. `multiplies`: as on a GPU whose own products are preferred. None ends it. "
+        "Evaluate what was built before calling it.");
 }
 
 }  // namespace metalfaiss

@@ -30,6 +30,9 @@ class Executor {
   // Bytes of temporaries that an operation which divides its work should use at most.
   virtual int64_t scratch_bytes() const { return 64 << 20; }
 
+  // Whether its products of float32 are faster than the project's kernels.
+  virtual bool multiplies() const { return false; }
+
   // How its kernels are compiled, for show_config().
   virtual std::string description() const = 0;
 };

@@ -100,6 +100,7 @@ struct Product {
   int64_t a_stride, b_stride;
   bool b_transposed;  // B is (n, k) in memory, otherwise (k, n)
   bool tf32 = false;  // whether operands may be rounded to 10 bits of fraction: an M5 then uses its matrix units
+  bool a_transposed = false;  // A is (k, m) in memory: for executors that multiplies() is true of
 };
 
 using Step = std::variant<Launch, Product>;

@@ -1,7 +1,9 @@
 #include "ops/gemm.h"
 
 #include "cpu/gemm.h"
+#include "gpu/executor.h"
 #include "gpu/plans/gemm.h"
+#include "gpu/plans/gemm_products.h"
 
 namespace metalfaiss::ops {
 
@@ -88,7 +90,11 @@ class Gemm : public mx::Primitive {
                              operand(inputs[0], shape),
                              operand(inputs[1], shape),
                              {shape.begin(), shape.end() - 2}};
-    run(gpu::plan_gemm(problem), inputs, outputs, stream());
+    std::optional<gpu::Plan> products;
+    if (gpu::executor(stream())->multiplies()) {
+      products = gpu::plan_gemm_products(problem);
+    }
+    run(products ? *products : gpu::plan_gemm(problem), inputs, outputs, stream());
   }
 
   std::vector<mx::array> jvp(const std::vector<mx::array>& primals, const std::vector<mx::array>& tangents,

@@ -27,12 +27,13 @@ GRID_LIMIT = 65535  # blocks along y and z; beyond, msl_group finds the position
 
 _PRODUCT = """
 extern "C" __global__ void product(const float* a, const float* b, float* out, long m, long n, long k, long a_stride,
-                                   long b_stride, int b_transposed) {
+                                   long b_stride, int b_transposed, int a_transposed) {
   long i = blockIdx.x * 256l + threadIdx.x, row = i / n, column = i % n;
   if (i < m * n) {
     float sum = 0.0f;
     for (long l = 0; l < k; l++) {
-      sum = __fmaf_rn(a[row * a_stride + l], b_transposed ? b[column * b_stride + l] : b[l * b_stride + column], sum);
+      float x = a_transposed ? a[l * a_stride + row] : a[row * a_stride + l];
+      sum = __fmaf_rn(x, b_transposed ? b[column * b_stride + l] : b[l * b_stride + column], sum);
     }
     out[i] = sum;
   }
@@ -194,7 +195,7 @@ class CudaRunner(Runner):
             return
         places = [memories[step[name][0]].at(step[name][1]) for name in ("a", "b", "out")]
         sizes = [ctypes.c_int64(i) for i in (m, n, k, *step["strides"])]
-        arguments = [*places, *sizes, ctypes.c_int32(step["b_transposed"])]
+        arguments = [*places, *sizes, ctypes.c_int32(step["b_transposed"]), ctypes.c_int32(step["a_transposed"])]
         _launch(_function(_PRODUCT, "product"), (-(-m * n // 256), 1, 1), (256, 1, 1), 0, arguments)
 
 

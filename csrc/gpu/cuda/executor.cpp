@@ -128,6 +128,8 @@ class CudaExecutor : public Executor {
   // More parts cost more: enqueueing a product takes the host 20 microseconds, in which an H200 moves 80 MB.
   int64_t scratch_bytes() const override { return 256 << 20; }
 
+  bool multiplies() const override { return true; }
+
   std::string description() const override { return describe_kernels(mx::cu::device(0)); }
 };
 

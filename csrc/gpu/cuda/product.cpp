@@ -32,28 +32,33 @@ uint32_t alignment(const void* address) {
 }
 
 // What an algorithm is chosen by.
-using Key = std::array<int64_t, 11>;
+using Key = std::array<int64_t, 12>;
 
 Key key_of(const Product& p, const void* a, const void* b, const void* out, int device) {
-  return {device,         p.m,    p.n,          p.k,          p.a_stride,    p.b_stride,
-          p.b_transposed, p.tf32, alignment(a), alignment(b), alignment(out)};
+  return {device,         p.m,    p.n,          p.k,          p.a_stride,     p.b_stride,
+          p.b_transposed, p.tf32, alignment(a), alignment(b), alignment(out), p.a_transposed};
 }
 
 // A product as cuBLASLt sees it, whose matrices are stored by columns: out transposed = B transposed A transposed.
 class Multiplication {
  public:
   Multiplication(const Key& key, cublasLtHandle_t handle) : handle_(handle) {
-    auto [device, m, n, k, a_stride, b_stride, b_transposed, tf32, a_alignment, b_alignment, out_alignment] = key;
+    auto [device, m, n, k, a_stride, b_stride, b_transposed, tf32, a_alignment, b_alignment, out_alignment,
+          a_transposed] = key;
     int type = tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, transposed = CUBLAS_OP_T;
     METALFAISS_CUBLAS(cublasLtMatmulDescCreate, &operation_, type, CUDA_R_32F);
     if (b_transposed) {
       METALFAISS_CUBLAS(cublasLtMatmulDescSetAttribute, operation_, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
                         sizeof(transposed));
     }
+    if (a_transposed) {
+      METALFAISS_CUBLAS(cublasLtMatmulDescSetAttribute, operation_, CUBLASLT_MATMUL_DESC_TRANSB, &transposed,
+                        sizeof(transposed));
+    }
     METALFAISS_CUBLAS(cublasLtMatrixLayoutCreate, &left_, CUDA_R_32F, static_cast<uint64_t>(b_transposed ? k : n),
                       static_cast<uint64_t>(b_transposed ? n : k), b_stride);
-    METALFAISS_CUBLAS(cublasLtMatrixLayoutCreate, &right_, CUDA_R_32F, static_cast<uint64_t>(k),
-                      static_cast<uint64_t>(m), a_stride);
+    METALFAISS_CUBLAS(cublasLtMatrixLayoutCreate, &right_, CUDA_R_32F, static_cast<uint64_t>(a_transposed ? m : k),
+                      static_cast<uint64_t>(a_transposed ? k : m), a_stride);
     METALFAISS_CUBLAS(cublasLtMatrixLayoutCreate, &out_, CUDA_R_32F, static_cast<uint64_t>(n), static_cast<uint64_t>(m),
                       n);
     choose(static_cast<uint32_t>(b_alignment), static_cast<uint32_t>(a_alignment),

@@ -20,18 +20,21 @@ def multiply(step: dict[str, Any], memories: Mapping[str, Memory]) -> tuple[list
     """Computes out = A B in float32, as MLX would; what is wrong with the step, and its bytes, each moved once."""
     m, n, k = step["mnk"]
     a_stride, b_stride = step["strides"]
+    a_rows, a_columns = (k, m) if step["a_transposed"] else (m, k)
     b_rows, b_columns = (n, k) if step["b_transposed"] else (k, n)
     found = [
-        *_check("a", step["a"], m, k, a_stride, memories, reads=True),
+        *_check("a", step["a"], a_rows, a_columns, a_stride, memories, reads=True),
         *_check("b", step["b"], b_rows, b_columns, b_stride, memories, reads=True),
         *_check("out", step["out"], m, n, n, memories, reads=False),
     ]
     if found or m == 0 or n == 0:
         return found, {}
-    a = _view(step["a"], m, k, a_stride, memories)
+    a = _view(step["a"], a_rows, a_columns, a_stride, memories)
     b = _view(step["b"], b_rows, b_columns, b_stride, memories)
     with np.errstate(all="ignore"):  # vectors may be infinite
-        _view(step["out"], m, n, n, memories)[...] = a @ (b.T if step["b_transposed"] else b)
+        _view(step["out"], m, n, n, memories)[...] = (a.T if step["a_transposed"] else a) @ (
+            b.T if step["b_transposed"] else b
+        )
     label, address, _, _ = step["out"]
     memory = memories[label]
     native.lib().sim_mark_written(memory.index, address - memory.base, 4 * m * n)
