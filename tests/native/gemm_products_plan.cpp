@@ -90,8 +90,10 @@ void test_values(GemmOp op, bool a_columns, bool b_columns, int64_t gap, int64_t
   auto plan = plan_gemm_products(g, {.fewest = 0});
   CHECK(plan.has_value());
   int64_t rows = op == GemmOp::av ? m : n;
-  Memories memories{normal(batches * (m + gap) * (n + gap), 1), normal(batches * (m + gap) * (n + gap), 2),
-                    Values(batches * rows * k, NAN), {}};
+  Memories memories{normal(batches * (m + gap) * (n + gap), 1),
+                    normal(batches * (m + gap) * (n + gap), 2),
+                    Values(batches * rows * k, NAN),
+                    {}};
   for (int64_t bytes : plan->scratch) {
     memories.scratch.emplace_back(bytes / sizeof(float), NAN);
   }
