@@ -489,7 +489,10 @@ def test_wrong_arrays() -> None:
 def test_not_finite(bad: float) -> None:
     a = np.ones((8, 6), np.float32)
     a[2, 3] = bad
-    with pytest.raises(RuntimeError, match="SVD failed"):
-        mx.eval(topk_svd(mx.array(a), 2))
+    if mx.default_device() == mx.gpu:  # which cannot raise
+        assert all(mx.isnan(x).all().item() for x in topk_svd(mx.array(a), 2))
+    else:
+        with pytest.raises(RuntimeError, match="SVD failed"):
+            mx.eval(topk_svd(mx.array(a), 2))
     S = topk_svd(mx.ones((8, 6)), 2)[1]  # the next one is unharmed
     np.testing.assert_allclose(np.array(S), [48**0.5, 0], atol=1e-5)

@@ -26,6 +26,7 @@ void bind_kmeans(nb::module_& m);
 void bind_knn(nb::module_& m);
 void bind_pairwise_distances(nb::module_& m);
 void bind_qr(nb::module_& m);
+void bind_square_svd(nb::module_& m);
 void bind_range_search(nb::module_& m);
 void bind_select_k(nb::module_& m);
 

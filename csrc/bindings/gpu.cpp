@@ -158,6 +158,8 @@ class PythonExecutor : public gpu::Executor {
 
   bool multiplies() const override { return multiplies_; }
 
+  int64_t threadgroup_bytes() const override { return (multiplies_ ? 227 : 32) << 10; }  // Hopper's, or Apple's
+
   std::string description() const override { return "simulated"; }
 
  private:

@@ -27,6 +27,7 @@ NB_MODULE(_core, m) {
   metalfaiss::bind_knn(m);
   metalfaiss::bind_pairwise_distances(m);
   metalfaiss::bind_qr(m);
+  metalfaiss::bind_square_svd(m);
   metalfaiss::bind_range_search(m);
   metalfaiss::bind_select_k(m);
 }

@@ -30,8 +30,11 @@ class Executor {
   // Bytes of temporaries that an operation which divides its work should use at most.
   virtual int64_t scratch_bytes() const { return 64 << 20; }
 
-  // Whether its products of float32 are faster than the project's kernels.
+  // Whether it has tensor cores, and products of float32 that are faster than the project's kernels.
   virtual bool multiplies() const { return false; }
+
+  // Bytes of threadgroup memory that a launch may have.
+  virtual int64_t threadgroup_bytes() const { return 32 << 10; }
 
   // How its kernels are compiled, for show_config().
   virtual std::string description() const = 0;

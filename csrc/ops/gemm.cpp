@@ -4,6 +4,7 @@
 #include "gpu/executor.h"
 #include "gpu/plans/gemm.h"
 #include "gpu/plans/gemm_products.h"
+#include "gpu/plans/z_step_tensor.h"
 
 namespace metalfaiss::ops {
 
@@ -90,11 +91,7 @@ class Gemm : public mx::Primitive {
                              operand(inputs[0], shape),
                              operand(inputs[1], shape),
                              {shape.begin(), shape.end() - 2}};
-    std::optional<gpu::Plan> products;
-    if (gpu::executor(stream())->multiplies()) {
-      products = gpu::plan_gemm_products(problem);
-    }
-    run(products ? *products : gpu::plan_gemm(problem), inputs, outputs, stream());
+    run(plan(problem), inputs, outputs, stream());
   }
 
   std::vector<mx::array> jvp(const std::vector<mx::array>& primals, const std::vector<mx::array>& tangents,
@@ -159,6 +156,19 @@ class Gemm : public mx::Primitive {
   }
 
  private:
+  gpu::Plan plan(const gpu::GemmProblem& problem) {
+    const gpu::Executor& executor = *gpu::executor(stream());
+    if (executor.multiplies()) {
+      if (auto tensor = gpu::plan_z_step_tensor(problem, {executor.threadgroup_bytes()})) {
+        return *tensor;
+      }
+      if (auto products = gpu::plan_gemm_products(problem)) {
+        return *products;
+      }
+    }
+    return gpu::plan_gemm(problem);
+  }
+
   Product product_;
 };
 

@@ -287,6 +287,37 @@ MSL_FN void simdgroup_multiply(simdgroup_matrix<D, 8, 8>& d, const simdgroup_mat
   simdgroup_multiply_accumulate(d, a, b, make_filled_simdgroup_matrix<float, 8, 8>(0.0f));
 }
 
+// --------------------------------------------------------------------------------------------------- tensor cores
+// For metal/include/tensor_tile.h.
+
+MSL_FN void msl_tensor_multiply(float* sum, const float* left, const float* right) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
+      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+      : "r"(__float_as_uint(left[0])), "r"(__float_as_uint(left[1])), "r"(__float_as_uint(left[2])),
+        "r"(__float_as_uint(left[3])), "r"(__float_as_uint(right[0])), "r"(__float_as_uint(right[1])));
+}
+
+MSL_FN void msl_opaque(float& x) {
+  asm volatile("" : "+f"(x));
+}
+
+MSL_FN void msl_copy_later(float* to, const float* from, bool exists) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(uint(__cvta_generic_to_shared(to))), "l"(from),
+               "r"(exists ? 16 : 0)
+               : "memory");
+}
+MSL_FN void msl_copy_group() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+MSL_FN void msl_copy_wait(bool but_one) {
+  if (but_one) {
+    asm volatile("cp.async.wait_group 1;" ::: "memory");
+  } else {
+    asm volatile("cp.async.wait_group 0;" ::: "memory");
+  }
+}
+
 // --------------------------------------------------------------------------------------------------- the grid
 
 // CUDA's grids have at most 65535 blocks along y and z: beyond, a launch lays them all along x.

@@ -70,6 +70,17 @@ def simulator(request: pytest.FixtureRequest) -> Iterator[Runner]:
         yield runner
 
 
+@pytest.fixture
+def products(simulator: Runner) -> Iterator[Runner]:
+    """`simulator`, as an executor that has tensor cores and prefers its own products."""
+    if isinstance(simulator, Simulator):
+        simulator.threadgroup_limit = 227 << 10
+    _core.simulate(simulator, multiplies=True)
+    yield simulator
+    mx.synchronize()
+    _core.simulate(simulator)
+
+
 @pytest.fixture(params=SCHEDULES)
 def every_schedule(request: pytest.FixtureRequest) -> Iterator[Runner]:
     """`simulator`, once for each order of threads."""

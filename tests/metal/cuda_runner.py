@@ -23,6 +23,8 @@ __all__ = ["CudaRunner", "available"]
 
 GUARD = 4096  # bytes around each memory that nobody may write
 POISON = 0xA5  # in them, and in what nobody has written yet
+USUAL_MEMORY = 48 << 10  # bytes of dynamic shared memory that a block has without asking
+MAX_DYNAMIC_SHARED_SIZE = 8  # a CUfunction_attribute
 GRID_LIMIT = 65535  # blocks along y and z; beyond, msl_group finds the position along x
 
 _PRODUCT = """
@@ -98,6 +100,8 @@ def _launch(
     function: ctypes.c_void_p, grid: tuple[int, ...], block: tuple[int, ...], shared: int, arguments: list[Any]
 ) -> None:
     places = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(a) for a in arguments))
+    if shared > USUAL_MEMORY:
+        _call("cuFuncSetAttribute", function, MAX_DYNAMIC_SHARED_SIZE, shared)
     _call("cuLaunchKernel", function, *grid, *block, shared, None, places, None)
     _call("cuCtxSynchronize")
 

@@ -33,6 +33,7 @@ def products(dtype: mx.Dtype) -> None:
 def factorisations(dtype: mx.Dtype) -> None:
     for shape in ((10000, 64), (2000, 256), (256, 32), (100, 64, 16)):
         mx.eval(*_core.qr(array(*shape, dtype=dtype)))
+    mx.eval(*_core.square_svd(array(32, 32, dtype=dtype)), *_core.square_svd(array(128, 128, dtype=dtype)))
 
 
 def selections(dtype: mx.Dtype) -> None:

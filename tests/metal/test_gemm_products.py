@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import mlx.core as mx
 import numpy as np
 import pytest
 from oracles.gemm import OPS, check_product, t
 
-from metalfaiss import _core
-
 from .simulator import Simulator
 
 Array = np.ndarray
 M, N, K = 130, 200, 41  # just enough multiply-adds
-
-
-@pytest.fixture
-def products(simulator: Simulator) -> Iterator[Simulator]:
-    """The simulator as an executor that prefers its own products."""
-    _core.simulate(simulator, multiplies=True)
-    yield simulator
-    mx.synchronize()
-    _core.simulate(simulator)
 
 
 def operands(op: str, m: int, n: int, k: int, *batch: int) -> tuple[mx.array, mx.array]:

@@ -130,6 +130,18 @@ class CudaExecutor : public Executor {
 
   bool multiplies() const override { return true; }
 
+  int64_t threadgroup_bytes() const override {
+    static const int64_t bytes = [] {
+      CUdevice device = 0;
+      int most = 0;
+      check(cuDeviceGet(&device, 0), "cuDeviceGet");
+      check(cuDeviceGetAttribute(&most, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, device),
+            "cuDeviceGetAttribute");
+      return most;
+    }();
+    return bytes;
+  }
+
   std::string description() const override { return describe_kernels(mx::cu::device(0)); }
 };
 

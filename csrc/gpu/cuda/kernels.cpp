@@ -1,5 +1,6 @@
 #include "gpu/cuda/kernels.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <mutex>
 #include <stdexcept>
@@ -54,11 +55,18 @@ std::string key_of(const std::string& source, const std::string& target) {
          "\n" + source;
 }
 
-CUfunction load(const std::string& code, const std::string& name) {
+constexpr int64_t kUsualMemory = 48 << 10;  // bytes of dynamic shared memory that a block has without asking
+
+CUfunction load(const std::string& code, const std::string& name, int64_t dynamic_memory) {
   CUmodule module = nullptr;
   check(cuModuleLoadData(&module, code.c_str()), "cuModuleLoadData");
   CUfunction function = nullptr;
   check(cuModuleGetFunction(&function, module, name.c_str()), "cuModuleGetFunction");
+  if (dynamic_memory > kUsualMemory) {
+    check(
+        cuFuncSetAttribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, static_cast<int>(dynamic_memory)),
+        "cuFuncSetAttribute");
+  }
   return function;  // the module is never unloaded
 }
 
@@ -67,12 +75,12 @@ CUfunction make(const Launch& launch, const CudaFamily& family, mx::cu::Device& 
   std::string key = key_of(source, target);
   if (auto code = disk_cache().load(key)) {
     try {
-      return load(*code, name);
+      return load(*code, name, launch.threadgroup_bytes);
     } catch (const std::runtime_error&) {  // whatever the driver dislikes about it: compiled again, and replaced
     }
   }
   std::string code = compile(source, name, target);
-  CUfunction function = load(code, name);
+  CUfunction function = load(code, name, launch.threadgroup_bytes);
   disk_cache().store(key, code);
   return function;
 }
@@ -93,8 +101,8 @@ std::string cuda_source(const Launch& launch, const CudaFamily& family) {
 Kernel kernel(const Launch& launch, mx::cu::Device& device) {
   static std::mutex mutex;
   static auto* kernels = new std::unordered_map<std::string, Kernel>;
-  std::string key =
-      std::to_string(device.cuda_device()) + " " + std::to_string(threads_of(launch)) + " " + launch.name();
+  std::string key = std::to_string(device.cuda_device()) + " " + std::to_string(threads_of(launch)) + " " +
+                    std::to_string(std::max(launch.threadgroup_bytes, kUsualMemory)) + " " + launch.name();
   {
     std::lock_guard lock(mutex);
     if (auto found = kernels->find(key); found != kernels->end()) {

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
 
+from metalfaiss._core import square_svd
 from metalfaiss.faissmlx.kernels.gemm_kernels import gemm_at_b, gemm_av, z_step
 from metalfaiss.faissmlx.qr import pure_mlx_qr, qr
 
@@ -15,12 +16,13 @@ StreamOrDevice: TypeAlias = mx.Stream | mx.Device | mx.DeviceType | None
 
 
 class Operations(NamedTuple):
-    """Products and a thin QR of ``(..., m, n)`` arrays, on the default stream."""
+    """Products, a thin QR and an SVD of ``(..., m, n)`` arrays, on the default stream."""
 
     av: Callable[[mx.array, mx.array], mx.array]  # A V
     at_b: Callable[[mx.array, mx.array], mx.array]  # A^T B
     z: Callable[[mx.array, mx.array], mx.array]  # A^T (A V)
     qr: Callable[[mx.array], tuple[mx.array, mx.array]]
+    svd: Callable[[mx.array], tuple[mx.array, mx.array, mx.array]]  # of square matrices
 
 
 def operations(native: bool) -> Operations:
@@ -45,5 +47,10 @@ def _z(A: mx.array, V: mx.array) -> mx.array:
     return _at_b(A, mx.matmul(A, V))
 
 
-_NATIVE = Operations(gemm_av, gemm_at_b, z_step, qr)
-_PURE = Operations(mx.matmul, _at_b, _z, pure_mlx_qr)
+def _svd(A: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+    U, S, Vt = mx.linalg.svd(A, stream=mx.cpu)  # which MLX has on the CPU alone
+    return U, S, Vt
+
+
+_NATIVE = Operations(gemm_av, gemm_at_b, z_step, qr, square_svd)
+_PURE = Operations(mx.matmul, _at_b, _z, pure_mlx_qr, _svd)

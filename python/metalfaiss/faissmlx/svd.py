@@ -62,8 +62,9 @@ def topk_svd(
     ``s_j = 1/sqrt(j)``. Where l is min(m, n) no iteration is needed, and the result is a full SVD, truncated.
 
     In each row of Vt the entry of largest magnitude is positive (the first of several), which fixes the signs. The same
-    input gives the same output, bit for bit, on one device. Only the ``l x l`` projected matrix goes to
-    ``mx.linalg.svd``, which MLX has on the CPU alone: whatever the stream, that part runs there.
+    input gives the same output, bit for bit, on one device. The ``l x l`` projected matrix is factored on a GPU, too,
+    up to ``l = 128``; a larger one, and that of the pure form, goes to ``mx.linalg.svd``, which MLX has on the CPU
+    alone.
 
     Derivatives with respect to A are those of the exact truncated SVD (`metalfaiss.faissmlx.svd_derivatives`), not of
     the iteration: those of S need distinct singular values, those of U and Vt also a gap after the k-th. ``vmap`` and
@@ -74,7 +75,8 @@ def topk_svd(
         k (int): triplets wanted, 1 to min(m, n).
         iters (int): steps of subspace iteration, at least 1.
         oversample (int, optional): dimensions beyond k, at least 0; by default k, but at least 16. The projected SVD
-            costs ``l ** 3`` operations on one core: from k of some hundreds less may be faster, with more iterations.
+            costs ``l ** 3`` operations on one core: from k of some hundreds, and on a GPU where it brings l down to
+            128, less may be faster, with more iterations.
         native (bool): native kernels, or MLX operations alone (slower, on any device).
         compiled (bool): run the iteration as one compiled function, cached by shape, stream and settings.
         band_size (int, optional): columns of V that a product takes at a time; by default all at once.
@@ -90,7 +92,8 @@ def topk_svd(
     Raises:
         ValueError: A has fewer than 2 dimensions, a number is out of range, or the stream's device has no kernel.
         TypeError: A is not an array, or is complex or float64.
-        RuntimeError: at evaluation, from MLX, where A holds NaN or infinity.
+        RuntimeError: at evaluation, from MLX, where A holds NaN or infinity. Where the projected matrix is factored on
+            a GPU, the result is NaN instead.
     """
     oversample = max(16, k) if oversample is None else oversample
     dtype = _check(A, k, iters, oversample, band_size, streams)
@@ -134,7 +137,7 @@ def _factorise(
         for _ in range(iters):
             V = ops.qr(_banded_z(ops, A, V, bands, streams))[0]
     Q, R = ops.qr(A if whole else ops.av(A, V))
-    U, S, Vt = mx.linalg.svd(R, stream=mx.cpu)
+    U, S, Vt = ops.svd(R)
     U, S, Vt = ops.av(Q, U[..., :k]), S[..., :k], Vt[..., :k, :]
     return U, S, Vt if whole else transposed(ops.av(V, transposed(Vt)))
 

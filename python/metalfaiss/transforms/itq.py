@@ -11,11 +11,10 @@ import mlx.core as mx
 import numpy as np
 
 from metalfaiss import _host
-from metalfaiss._lloyd import on_cpu
-from metalfaiss.faissmlx.kernels.gemm_kernels import gemm_at_b
+from metalfaiss.faissmlx.kernels.gemm_kernels import gemm_at_b, gemm_av
 from metalfaiss.faissmlx.svd import topk_svd
 from metalfaiss.transforms.base import VectorTransform, subset
-from metalfaiss.transforms.linear import LinearTransform, product, random_rotation
+from metalfaiss.transforms.linear import LinearTransform, random_rotation
 from metalfaiss.transforms.pca import PCAMatrix
 from metalfaiss.transforms.simple import unit_length
 from metalfaiss.vectors import Float32Vector, Float64Vector, Vector
@@ -27,9 +26,9 @@ LEAST_TRAINING_POINTS = 32768
 
 def nearest_rotation(x: mx.array, y: mx.array) -> mx.array:
     """The orthonormal matrix R, (d, e), with x R nearest to y, for x (n, d) and y (n, e)."""
-    cross = gemm_at_b(x, y) if on_cpu(None) else mx.matmul(mx.transpose(x), y)
+    cross = gemm_at_b(x, y)
     U, _, Vt = topk_svd(cross, min(cross.shape))
-    return mx.matmul(U, Vt)
+    return gemm_av(U, Vt)
 
 
 class ITQMatrix(LinearTransform):
@@ -60,7 +59,7 @@ class ITQMatrix(LinearTransform):
             start = random_rotation(d, d, self.seed)
         rotation = mx.array(start.T.astype(np.float32))
         for _ in range(self.max_iter):
-            signs = mx.where(product(x, rotation) < 0, -1.0, 1.0)
+            signs = mx.where(gemm_av(x, rotation) < 0, -1.0, 1.0)
             rotation = nearest_rotation(x, signs)
             mx.eval(rotation)
         self.A = Float32Vector(_host.to_numpy(mx.transpose(rotation))[0].reshape(-1))

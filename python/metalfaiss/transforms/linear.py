@@ -9,20 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metalfaiss import _host
-from metalfaiss._lloyd import on_cpu
 from metalfaiss.faissmlx.kernels.gemm_kernels import gemm_av
 from metalfaiss.random import randn
 from metalfaiss.transforms.base import VectorTransform
 from metalfaiss.vectors import Float32Vector, Vector
 
-__all__ = ["LinearTransform", "RandomRotationMatrix", "product", "random_rotation"]
+__all__ = ["LinearTransform", "RandomRotationMatrix", "random_rotation"]
 
 ORTHONORMAL = 4e-5  # what a product of two rows may be off, FAISS's
-
-
-def product(x: mx.array, B: mx.array) -> mx.array:
-    """``x B`` of (n, d) and (d, k): a native kernel on the CPU, MLX's own product on a GPU."""
-    return gemm_av(x, B) if on_cpu(None) else mx.matmul(x, B)
 
 
 def random_rotation(d_in: int, d_out: int, seed: int) -> NDArray[np.float32]:
@@ -65,7 +59,7 @@ class LinearTransform(VectorTransform):
         self.is_trained = False
 
     def _apply(self, x: mx.array) -> mx.array:
-        y = product(x, mx.transpose(self._array("A", self.d_out, self.d_in)))
+        y = gemm_av(x, mx.transpose(self._array("A", self.d_out, self.d_in)))
         return y + self._array("b", self.d_out) if self.have_bias else y
 
     def transform_transpose(self, y: mx.array | NDArray[np.float32]) -> mx.array | NDArray[np.float32]:
@@ -84,7 +78,7 @@ class LinearTransform(VectorTransform):
 
     def _transposed(self, y: mx.array) -> mx.array:
         y = y - self._array("b", self.d_out) if self.have_bias else y
-        return product(y, self._array("A", self.d_out, self.d_in))
+        return gemm_av(y, self._array("A", self.d_out, self.d_in))
 
     def _reverse(self, xt: mx.array) -> mx.array:
         if not self.is_orthonormal:
@@ -100,7 +94,7 @@ class LinearTransform(VectorTransform):
             self.is_orthonormal = False
             return
         A = self._array("A", self.d_out, self.d_in)
-        error = mx.max(mx.abs(product(A, mx.transpose(A)) - mx.eye(self.d_out)))
+        error = mx.max(mx.abs(gemm_av(A, mx.transpose(A)) - mx.eye(self.d_out)))
         self.is_orthonormal = bool(_host.to_numpy(error)[0] <= ORTHONORMAL)
 
 

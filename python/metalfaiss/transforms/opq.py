@@ -13,10 +13,11 @@ import numpy as np
 from metalfaiss import _host
 from metalfaiss._lloyd import centroids_of
 from metalfaiss.distances import knn
+from metalfaiss.faissmlx.kernels.gemm_kernels import gemm_av
 from metalfaiss.random import randn
 from metalfaiss.transforms.base import subset
 from metalfaiss.transforms.itq import nearest_rotation
-from metalfaiss.transforms.linear import LinearTransform, product
+from metalfaiss.transforms.linear import LinearTransform
 from metalfaiss.vectors import Float32Vector
 
 __all__ = ["OPQMatrix"]
@@ -62,7 +63,7 @@ class OPQMatrix(LinearTransform):
         rotation = self._first_rotation(op, d)
         parts: list[mx.array] = []
         for i in range(self.niter):
-            projected = product(points, rotation)
+            projected = gemm_av(points, rotation)
             parts = self._train_parts(projected, parts, self.niter_pq if i else self.niter_pq_0)
             decoded = self._decoded(projected, parts)
             if self.verbose:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metalfaiss import _host
-from metalfaiss._lloyd import on_cpu
 from metalfaiss.faissmlx.kernels.gemm_kernels import gemm_at_b
 from metalfaiss.faissmlx.svd import topk_svd
 from metalfaiss.transforms.base import subset
@@ -63,7 +62,7 @@ class PCAMatrix(LinearTransform):
         mean = mx.mean(x, axis=0) if self.have_bias else mx.zeros((self.d_in,))
         centred = x - mean
         if n >= self.d_in:
-            covariance = gemm_at_b(centred, centred) if on_cpu(None) else mx.matmul(mx.transpose(centred), centred)
+            covariance = gemm_at_b(centred, centred)
             _, values, vectors = topk_svd(covariance, self.d_in)
         else:
             _, singular, vectors = topk_svd(centred, n)

@@ -44,12 +44,14 @@ class Simulator(Runner):
     schedule: the order of threads and threadgroups: "forward", "reverse" or "random" (from `seed`).
     edit: changes the source of each launch before it is compiled: (family, source) -> source.
     seconds: of CPU time, after which a launch is taken to have no end.
+    threadgroup_limit: bytes of threadgroup memory that a launch may have.
     """
 
     schedule: str = "forward"
     seed: int = 1
     edit: Callable[[str, str], str] | None = None
     seconds: float = 60.0
+    threadgroup_limit: int = MAX_THREADGROUP_BYTES
 
     _lock = threading.Lock()  # the runtime runs one launch at a time
     _sources: dict[str, str] = field(default_factory=dict, repr=False)  # by the launch's name
@@ -130,10 +132,10 @@ class Simulator(Runner):
 
         self.findings += [describe(f, program, memory) for f in native.findings()]
         used = lib.sim_static_bytes() + step["threadgroup_bytes"]
-        if used > MAX_THREADGROUP_BYTES:
+        if used > self.threadgroup_limit:
             self.findings.append(
                 f"[launch] {step['name']}: {used} bytes of threadgroup memory: "
-                f"at most {MAX_THREADGROUP_BYTES} are allowed"
+                f"at most {self.threadgroup_limit} are allowed"
             )
         return not is_aborted
 
