@@ -58,6 +58,22 @@ def test_sketches_bound_distances_from_below(simd_level: str) -> None:
     assert (slack < 0.05 * true.mean()).all()
 
 
+def test_nearest_of_numpy_vectors(simd_level: str) -> None:
+    x, c = points(17000, 9), points(40, 9, 1)
+    x[5] = np.nan
+    mean, basis = _lloyd._subspace(mx.array(c), 4)
+    arrays = [mx.array(c), mx.contiguous(mean), mx.contiguous(basis)]
+    mx.eval(*arrays)
+    assert np.array_equal(_core.kmeans_nearest(x, *arrays, 2), metalfaiss.knn(x, c, 1)[1][:, 0])
+    assert _core.kmeans_nearest(x[:0], *arrays, 2).shape == (0,)
+    with pytest.raises(ValueError, match=r"lead must be from 1 to 4\. Received 5"):
+        _core.kmeans_nearest(x, *arrays, 5)
+    with pytest.raises(ValueError, match="centroids must have shape"):
+        _core.kmeans_nearest(x[:, :8].copy(), *arrays, 2)
+    with pytest.raises(ValueError, match="evaluated"):
+        _core.kmeans_nearest(x, arrays[0] + 1, *arrays[1:], 2)
+
+
 def test_assignment_of_what_is_not_finite_or_huge(simd_level: str) -> None:
     x, c = points(20, 24), points(40, 24, 1)
     x[3, 5], x[4], x[5] = np.nan, np.inf, 1e15

@@ -4,6 +4,7 @@
 #include <nanobind/stl/pair.h>
 
 #include "bindings/bindings.h"
+#include "bindings/numpy_arrays.h"
 
 namespace metalfaiss {
 
@@ -44,6 +45,22 @@ Returns:
 Raises:
     ValueError: shapes do not match, or the stream is not of the CPU.
 )");
+  m.def(
+      "kmeans_nearest",
+      [](const nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>& x,
+         const mlx::core::array& centroids, const mlx::core::array& mean, const mlx::core::array& basis, int lead) {
+        ops::require(centroids.ndim() == 2 && static_cast<int>(x.shape(1)) == centroids.shape(1), "kmeans_nearest",
+                     "centroids must have shape (k, ", x.shape(1), "). Received ", centroids.shape(), ".");
+        std::vector<int64_t> ids(x.shape(0));
+        {
+          nb::gil_scoped_release release;
+          ops::kmeans_nearest(x.data(), static_cast<int64_t>(x.shape(0)), centroids, mean, basis, lead, ids.data());
+        }
+        return numpy_array(std::move(ids));
+      },
+      "x"_a, "centroids"_a, "mean"_a, "basis"_a, "lead"_a,
+      "The ids of kmeans_assign for a NumPy matrix, at once, of evaluated row-contiguous arrays, with sketches made "
+      "here.");
   m.def("kmeans_means", &ops::kmeans_means, "x"_a, "ids"_a, "weights"_a.none(), "k"_a, nb::kw_only(),
         "stream"_a = nb::none(),
         R"(The mean of the vectors of each cluster, summed in float64. CPU streams only.

@@ -1,5 +1,6 @@
 #include "ops/kmeans.h"
 
+#include <algorithm>
 #include <memory>
 
 #include "cpu/kmeans.h"
@@ -148,6 +149,36 @@ std::pair<mx::array, mx::array> kmeans_assign(const mx::array& x, const mx::arra
   auto primitive = std::make_shared<KmeansAssign>(stream, lead);
   auto out = mx::array::make_arrays(primitive->output_shapes(inputs), {mx::float32, mx::int64}, primitive, inputs);
   return {out[0], out[1]};
+}
+
+void kmeans_nearest(const float* x, int64_t n, const mx::array& centroids, const mx::array& mean,
+                    const mx::array& basis, int lead, int64_t* ids) {
+  constexpr const char* op = "kmeans_nearest";
+  constexpr int64_t kRows = 16384;  // at a time: their sketches stay in a cache
+  for (const mx::array* a : {&centroids, &mean, &basis}) {
+    require(a->dtype() == mx::float32 && a->is_available() && a->flags().row_contiguous, op,
+            "Arrays must be float32, evaluated and row-contiguous. Received another one.");
+  }
+  require_rows(op, "centroids", centroids);
+  require_rows(op, "basis", basis);
+  int d = centroids.shape(1), p = basis.shape(1), k = centroids.shape(0);
+  require(k > 0, op, "centroids must have rows. Received ", centroids.shape(), ".");
+  require_shape(op, "mean", mean, {d});
+  require_shape(op, "basis", basis, {d, p});
+  require(lead >= 1 && lead <= p, op, "lead must be from 1 to ", p, ". Received ", lead, ".");
+  auto short_centroids = std::make_unique_for_overwrite<float[]>(static_cast<int64_t>(k) * (p + 2));
+  auto sketches = std::make_unique_for_overwrite<float[]>(std::min(n, kRows) * (p + 2));
+  auto distances = std::make_unique_for_overwrite<float[]>(std::min(n, kRows));
+  auto sketch = [&](const float* from, int64_t rows, float* out) {
+    cpu::kmeans_sketch({from, mean.data<float>(), basis.data<float>(), rows, d, p, out});
+  };
+  sketch(centroids.data<float>(), k, short_centroids.get());
+  for (int64_t first = 0; first < n; first += kRows) {
+    int64_t rows = std::min(kRows, n - first);
+    sketch(x + first * d, rows, sketches.get());
+    cpu::kmeans_assign({x + first * d, centroids.data<float>(), sketches.get(), short_centroids.get(), nullptr, rows, k,
+                        d, p, lead, distances.get(), ids + first});
+  }
 }
 
 std::pair<mx::array, mx::array> kmeans_means(const mx::array& x, const mx::array& ids,

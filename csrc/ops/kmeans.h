@@ -19,6 +19,11 @@ std::pair<mx::array, mx::array> kmeans_assign(const mx::array& x, const mx::arra
                                               const mx::array& centroid_sketch, const std::optional<mx::array>& guess,
                                               int lead, mx::StreamOrDevice s = {});
 
+// The ids of kmeans_assign without a guess for n rows of memory, at once, on the calling thread and those of
+// parallel_for, with sketches of a few rows at a time. The arrays are evaluated and row-contiguous.
+void kmeans_nearest(const float* x, int64_t n, const mx::array& centroids, const mx::array& mean,
+                    const mx::array& basis, int lead, int64_t* ids);
+
 // Means (k, d) and total weights (k,), float32, of the rows of x (n, d) by ids (n,).
 std::pair<mx::array, mx::array> kmeans_means(const mx::array& x, const mx::array& ids,
                                              const std::optional<mx::array>& weights, int k, mx::StreamOrDevice s = {});

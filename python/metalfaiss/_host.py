@@ -23,7 +23,6 @@ __all__ = [
     "empty",
     "finish",
     "integer",
-    "lent",
     "output",
     "own",
     "require_cpu",
@@ -107,16 +106,6 @@ def vectors(op: str, x: Array, d: int) -> mx.array:
     """
     check_vectors(op, x, d)
     return x if isinstance(x, mx.array) else mx.array(np.ascontiguousarray(x, dtype=np.float32))
-
-
-def lent(op: str, x: Array, d: int) -> mx.array | None:
-    """A matrix (n, d) of NumPy's that MLX can read where it lies, else None. See ``_core.lend``: keep both."""
-    if not isinstance(x, np.ndarray) or x.dtype != np.float32 or not x.size:
-        return None
-    if not (x.flags.c_contiguous and x.flags.aligned):
-        return None
-    check_vectors(op, x, d)
-    return _core.lend(x)
 
 
 def empty(d: int, dtype: mx.Dtype) -> mx.array:

@@ -8,6 +8,8 @@ where there is none), and only the others are measured. The result does not depe
 from __future__ import annotations
 
 import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
 
 from metalfaiss import _core, _host
 from metalfaiss._host import Stream
@@ -80,6 +82,18 @@ class Assigner:
         if _host.to_numpy(self._cost(sketch, short, centroids, lead))[0] > LIMIT:
             return None
         return _core.kmeans_assign(self._x, centroids, sketch, short, guess, lead, stream=self._stream)
+
+    def at_once(self, x: NDArray[np.float32], centroids: mx.array) -> NDArray[np.int64] | None:
+        """Ids (n,) for NumPy vectors, of which its own are some, without a graph; None where sketches do not pay."""
+        if self._sketch is None:
+            return None
+        short = self._sketch_of(centroids)
+        lead = min(LEAD_UNGUIDED, short.shape[1] - 2)
+        if _host.to_numpy(self._cost(self._sketch, short, centroids, lead))[0] > LIMIT:
+            return None
+        centroids, mean, basis = (mx.contiguous(a) for a in (centroids, self._mean, self._basis))
+        mx.eval(centroids, mean, basis)
+        return _core.kmeans_nearest(x, centroids, mean, basis, lead)
 
     def _cost(self, sketch: mx.array, short: mx.array, centroids: mx.array, lead: int) -> mx.array:
         """Of an assignment by sketches, in exhaustive searches, as some vectors tell."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
 
-from metalfaiss._lloyd import MIN_CENTROIDS, MIN_DIMENSIONS, Assigner, on_cpu
+from metalfaiss._lloyd import JUDGES, MIN_CENTROIDS, MIN_DIMENSIONS, Assigner, on_cpu
 from metalfaiss.metrics import METRIC_L2
 
-__all__ = ["guided", "nearest"]
+__all__ = ["guided", "nearest", "nearest_at_once"]
 
 _FEW = 8  # vectors a centroid: with fewer, to learn the subspace costs as much as it saves
 
@@ -20,3 +22,9 @@ def guided(n: int, d: int, nlist: int, metric: int) -> bool:
 def nearest(x: mx.array, centroids: mx.array) -> mx.array:
     """The nearest centroid of each vector, (n,), as an iteration of k-means finds it."""
     return Assigner(x, METRIC_L2, centroids.shape[0], None, like=centroids)(centroids)[1]
+
+
+def nearest_at_once(x: NDArray[np.float32], centroids: mx.array) -> NDArray[np.int64] | None:
+    """``nearest`` of NumPy vectors, without a copy; None where sketches do not pay."""
+    some = mx.array(np.ascontiguousarray(x[:: max(1, len(x) // JUDGES)]))
+    return Assigner(some, METRIC_L2, centroids.shape[0], None, like=centroids).at_once(x, centroids)

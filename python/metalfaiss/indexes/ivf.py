@@ -141,15 +141,6 @@ class IndexIVF(IVFEntries, Index):
 
     # -------------------------------------------------------------------------------------- adding
 
-    def _new_vectors(self, method: str, x: Array, numeric_type: int) -> mx.array:
-        # Lists copy what is added: vectors of NumPy need no copy before. They are held by who adds them.
-        if numeric_type == Float32 and mx.default_device() == mx.cpu:
-            vectors = _host.lent(self._op(method), x, self.d)
-            if vectors is not None:
-                self._require_trained(self._op(method))
-                return vectors
-        return super()._new_vectors(method, x, numeric_type)
-
     def _add(self, x: mx.array) -> None:
         n = x.shape[0]
         self._add_core(x, np.arange(self.ntotal, self.ntotal + n), None)
@@ -191,8 +182,10 @@ class IndexIVF(IVFEntries, Index):
         x = x.astype(mx.float32)
         if assign is None:
             assign = _host.to_numpy(self._assigned(x))[0]
-        codes = self._encode(x, mx.array(assign))
-        places = self.invlists._native.add(assign, ids, _host.view(codes))
+        self._store(_host.view(self._encode(x, mx.array(assign))), ids, assign)
+
+    def _store(self, codes: NDArray[np.uint8], ids: NDArray[np.int64], assign: NDArray[np.int64]) -> None:
+        places = self.invlists._native.add(assign, ids, codes)
         self.direct_map._native.add(ids, places)
         self._ntotal += len(ids)
 

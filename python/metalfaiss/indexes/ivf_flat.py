@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
 
-from metalfaiss import _core
+from metalfaiss import _core, _host
+from metalfaiss._host import Array
+from metalfaiss.indexes._assign import guided, nearest_at_once
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.ivf import IndexIVF
 from metalfaiss.metrics import METRIC_L2
+from metalfaiss.numeric import Float32
 from metalfaiss.scalar_quantizer import float_codec
 
 __all__ = ["IndexIVFFlat"]
@@ -34,6 +39,29 @@ class IndexIVFFlat(IndexIVF):
         super().__init__(quantizer, d, nlist, 4 * d, metric)
         self.own_invlists = own_invlists
         self.by_residual = False
+
+    def add(self, x: Array, numeric_type: int = Float32) -> None:
+        """``Index.add``; NumPy vectors are read where they lie, and copied once: into their lists.
+
+        Raises:
+            TypeError, ValueError, RuntimeError: as ``Index.add`` does.
+        """
+        lists = self._lists_at_once(x) if isinstance(x, np.ndarray) and numeric_type == Float32 else None
+        if lists is None:
+            super().add(x, numeric_type)
+            return
+        with self._lock:
+            self._store(x.view(np.uint8), np.arange(self.ntotal, self.ntotal + len(lists)), lists)
+
+    def _lists_at_once(self, x: NDArray[np.float32]) -> NDArray[np.int64] | None:
+        """The list of each vector (n,), found without a graph; None where that is not possible, or not faster."""
+        _host.check_vectors(self._op("add"), x, self.d)
+        self._require_trained(self._op("add"))
+        centroids = self._plain_centroids(None)
+        if centroids is None or not guided(len(x), self.d, self.nlist, self.quantizer.metric_type):
+            return None
+        plain = x.dtype == np.float32 and x.flags.c_contiguous and x.flags.aligned
+        return nearest_at_once(x, centroids) if plain else None
 
     def _codec(self) -> _core.Codec:
         return float_codec(self.d)
