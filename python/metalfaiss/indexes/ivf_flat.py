@@ -46,12 +46,13 @@ class IndexIVFFlat(IndexIVF):
         Raises:
             TypeError, ValueError, RuntimeError: as ``Index.add`` does.
         """
-        lists = self._lists_at_once(x) if isinstance(x, np.ndarray) and numeric_type == Float32 else None
-        if lists is None:
-            super().add(x, numeric_type)
-            return
-        with self._lock:
-            self._store(x.view(np.uint8), np.arange(self.ntotal, self.ntotal + len(lists)), lists)
+        if isinstance(x, np.ndarray) and numeric_type == Float32:
+            lists = self._lists_at_once(x)
+            if lists is not None:
+                with self._lock:
+                    self._store(x.view(np.uint8), np.arange(self.ntotal, self.ntotal + len(lists)), lists)
+                return
+        super().add(x, numeric_type)
 
     def _lists_at_once(self, x: NDArray[np.float32]) -> NDArray[np.int64] | None:
         """The list of each vector (n,), found without a graph; None where that is not possible, or not faster."""
