@@ -201,8 +201,10 @@ def test_kmeans_finds_what_faiss_finds(k: int, kwargs: dict[str, Any], d: int) -
     a, b = theirs(x, k, **kwargs), Kmeans(d, k, **kwargs)
     final = b.train(x)
     assert final == b.obj[-1]
-    assert len(a.obj) == len(b.obj) == len(b.iteration_stats)
-    np.testing.assert_allclose(b.obj, a.obj, rtol=1e-2)
+    # A GPU does not wait to hear that nothing moved any more.
+    assert len(b.obj) == len(b.iteration_stats)
+    assert len(b.obj) == len(a.obj) or (mx.default_device() == mx.gpu and len(b.obj) > len(a.obj))
+    np.testing.assert_allclose(b.obj[: len(a.obj)], a.obj, rtol=1e-2)
     assert b.centroids.shape == (k, d)
     assert b.centroids.dtype == np.float32
     np.testing.assert_allclose(

@@ -165,7 +165,7 @@ def saved_and_read(f: Any, folder: Path) -> Any:
         index = f.index_factory(D, kind)
         index.train(XT)
         index.add_with_ids(XB, np.arange(5, 2005)) if "IDMap" in kind else index.add(XB)
-        path = str(folder / f"{f.__name__}.index")
+        path = str(folder / f"{kind}.index")
         f.write_index(index, path)
         again = [
             f.read_index(path),
@@ -262,7 +262,7 @@ def clustering_object(f: Any, folder: Path) -> Any:
     clustering.train(XB, index)
     centroids = f.vector_to_array(clustering.centroids).reshape(8, D)
     stats = clustering.iteration_stats
-    return index.ntotal, np.linalg.norm(centroids, axis=1), stats.size(), stats.at(0).nsplit
+    return index.ntotal, np.linalg.norm(centroids, axis=1), stats.size() > 1, stats.at(0).nsplit
 
 
 # -------------------------------------------------------------------------------------- wrappers, parameters

@@ -20,7 +20,9 @@ def check_equal(ours: Any, theirs: Any, k: int = 5) -> None:
     xq = vectors(7, 2, theirs.d)
     D, I = ours.search(xq, k)
     wanted_D, wanted_I = theirs.search(xq, k)
-    np.testing.assert_allclose(D, wanted_D, rtol=1e-4, atol=1e-5)
+    # Where the CPU has instructions for it, FAISS rounds queries to bfloat16 as well.
+    rounded = "bf16" in metalfaiss.reverse_index_factory(ours)
+    np.testing.assert_allclose(D, wanted_D, rtol=1e-2 if rounded else 1e-4, atol=1e-5)
     assert (wanted_I == I).mean() > 0.97  # near ties may be in either order
     assert ours.ntotal == theirs.ntotal
     assert ours.is_trained == theirs.is_trained
