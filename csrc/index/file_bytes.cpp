@@ -1,5 +1,6 @@
 #include "index/file_bytes.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 #include <new>
 #include <system_error>
 
+#include "cpu/huge_pages.h"
 #include "cpu/parallel.h"
 
 namespace metalfaiss::index {
@@ -41,6 +43,7 @@ std::pair<uint8_t*, std::shared_ptr<const void>> allocate(uint64_t size, uint64_
   if (memory == nullptr) {
     throw std::bad_alloc();
   }
+  cpu::prefer_huge_pages(memory, size);
   auto at = reinterpret_cast<uintptr_t>(memory) + align_at;
   uint64_t shift = (kAlignment - at % kAlignment) % kAlignment;
   return {static_cast<uint8_t*>(memory) + shift, std::shared_ptr<const void>(memory, [](void* p) { std::free(p); })};
@@ -118,15 +121,20 @@ void copy_all(uint8_t* to, const uint8_t* from, uint64_t size) {
 }
 
 void write_all(int fd, const uint8_t* data, uint64_t size) {
-  constexpr uint64_t kMost = 1 << 30;  // Linux writes at most 2 GB at once
+  constexpr uint64_t kPart = 8 << 20;
   while (size > 0) {
-    ssize_t n = ::write(fd, data, std::min(size, kMost));
+    ssize_t n = ::write(fd, data, std::min(size, kPart));
     if (n < 0 && errno == EINTR) {
       continue;
     }
     if (n < 0) {
       fail("write");
     }
+#if defined(__linux__)
+    // The disk starts while the next part is copied: a saved file is forced to it in the end. Not for pipes, which
+    // refuse.
+    sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+#endif
     data += n;
     size -= static_cast<uint64_t>(n);
   }

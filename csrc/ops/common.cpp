@@ -2,12 +2,9 @@
 
 #include <algorithm>
 
+#include "cpu/huge_pages.h"
 #include "gpu/executor.h"
 #include "mlx/allocator.h"
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 namespace metalfaiss::ops {
 
@@ -156,16 +153,7 @@ void allocate(mx::array& out, mx::Stream s) {
 
 void allocate(mx::array& out) {
   out.set_data(mx::allocator::malloc(out.nbytes()));
-#if defined(__linux__)
-  // Memory that is fresh from the system costs a page fault every 4 KB, which for 40 MB is more than many kernels.
-  constexpr uintptr_t kHugePage = 2 << 20;
-  if (out.nbytes() >= 4 * kHugePage) {
-    auto begin = reinterpret_cast<uintptr_t>(out.data<char>());
-    uintptr_t first = (begin + kHugePage - 1) / kHugePage * kHugePage;
-    uintptr_t last = (begin + out.nbytes()) / kHugePage * kHugePage;
-    madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);  // a wish: failing costs nothing
-  }
-#endif
+  cpu::prefer_huge_pages(out.data<char>(), out.nbytes());
 }
 
 }  // namespace metalfaiss::ops
