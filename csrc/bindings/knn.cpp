@@ -46,12 +46,15 @@ Raises:
   m.def(
       "set_knn_limits",
       [](int64_t few_queries, int64_t few_products, int64_t threadgroups, int64_t slab_rows, int64_t tile_queries,
-         int64_t scratch, double product_error) {
-        ops::set_knn_limits({few_queries, few_products, threadgroups, slab_rows, tile_queries, scratch, product_error});
+         int64_t scratch, double product_error, int64_t scan_columns, int64_t scan_products, int64_t scan_simdgroups,
+         int64_t scan_capacity) {
+        ops::set_knn_limits({few_queries, few_products, threadgroups, slab_rows, tile_queries, scratch, product_error,
+                             scan_columns, scan_products, scan_simdgroups, scan_capacity});
       },
       nb::kw_only(), "few_queries"_a = l.few_queries, "few_products"_a = l.few_products,
       "threadgroups"_a = l.threadgroups, "slab_rows"_a = l.slab_rows, "tile_queries"_a = l.tile_queries,
-      "scratch"_a = l.scratch, "product_error"_a = l.product_error,
+      "scratch"_a = l.scratch, "product_error"_a = l.product_error, "scan_columns"_a = l.scan_columns,
+      "scan_products"_a = l.scan_products, "scan_simdgroups"_a = l.scan_simdgroups, "scan_capacity"_a = l.scan_capacity,
       "For tests: how searches on a GPU are divided, so that small inputs reach every edge. Results do not depend on "
       "it. Without arguments, as usual.");
 }

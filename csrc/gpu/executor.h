@@ -30,6 +30,9 @@ class Executor {
   // Bytes of temporaries that an operation which divides its work should use at most.
   virtual int64_t scratch_bytes() const { return 64 << 20; }
 
+  // Columns up to which an exact search scans rows by 16-bit matrix instructions; 0 where there are none.
+  virtual int64_t scan_columns() const { return 0; }
+
   // Whether it has tensor cores, and products of float32 that are faster than the project's kernels.
   virtual bool multiplies() const { return false; }
 

@@ -21,6 +21,9 @@ gpu::KnnLimits limits(mx::Stream s) {
   if (out.scratch == gpu::KnnLimits{}.scratch) {
     out.scratch = gpu::executor(s)->scratch_bytes();
   }
+  if (out.scan_columns < 0) {
+    out.scan_columns = gpu::executor(s)->scan_columns();
+  }
   return out;
 }
 
@@ -110,8 +113,18 @@ class Knn : public mx::Primitive {
     if (outputs[0].size() == 0) {
       return;
     }
-    gpu::Knn g{metal_type(b), out[out.size() - 2], b.shape(-2), b.shape(-1),           k_,
-               b.strides(-2), b.strides(-1),       {},          metric_ == Metric::l2, limits(stream())};
+    gpu::Knn g{metal_type(b),
+               out[out.size() - 2],
+               b.shape(-2),
+               b.shape(-1),
+               k_,
+               b.strides(-2),
+               b.strides(-1),
+               {},
+               metric_ == Metric::l2,
+               limits(stream()),
+               b.offset() % (4 * static_cast<int64_t>(b.itemsize())) == 0,
+               b.offset() % (8 * static_cast<int64_t>(b.itemsize())) == 0};
     if (is_one_matrix(b)) {
       g.nq *= batch_size(out);
     } else {

@@ -34,15 +34,19 @@ inline float load_element(device const uchar* x, int type) {
   return float(*(device const bfloat*)x);
 }
 
-// Four neighbours at once. The first lies at a multiple of their size.
-inline float4 load_elements4(device const uchar* x, int type) {
-  if (type == ELEMENT_FLOAT) {
-    return *(device const float4*)x;
-  }
-  uint2 bits = *(device const uint2*)x;
+// Four neighbours of 16 bits each.
+inline float4 elements4_of(uint2 bits, int type) {
   if (type == ELEMENT_HALF) {
     return float4(as_type<half4>(bits));
   }
   return float4(as_type<float>(bits.x << 16), as_type<float>(bits.x & 0xffff0000u), as_type<float>(bits.y << 16),
                 as_type<float>(bits.y & 0xffff0000u));
+}
+
+// Four neighbours at once. The first lies at a multiple of their size.
+inline float4 load_elements4(device const uchar* x, int type) {
+  if (type == ELEMENT_FLOAT) {
+    return *(device const float4*)x;
+  }
+  return elements4_of(*(device const uint2*)x, type);
 }

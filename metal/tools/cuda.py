@@ -29,6 +29,14 @@ _TABLE = re.compile(
 _SWIZZLE = re.compile(r"\.([xyzw]{2,4}|rgba?)\b(?!\s*\()")
 _HALF = re.compile(r"(?<![\w.])(\d+\.\d*|\.\d+)[hH]\b")
 
+# RESIDENT: threadgroups that a multiprocessor's registers must have room for at once, where a launch says so.
+_BOUNDS = """#ifdef RESIDENT
+#define MSL_BOUNDS(threads) __launch_bounds__(threads, RESIDENT)
+#else
+#define MSL_BOUNDS(threads) __launch_bounds__(threads)
+#endif
+"""
+
 # What each attribute of a parameter stands for.
 _POSITIONS = {
     "threadgroup_position_in_grid": "msl_group(msl_groups)",
@@ -45,9 +53,12 @@ _POSITIONS = {
 }
 
 
+HEADERS = ("msl.h", "msl_simd.h", "msl_tensor.h")
+
+
 def header() -> str:
     """The compatibility header in one piece."""
-    return "".join(_INCLUDE.sub("", (METAL / "cuda" / name).read_text()) for name in ("msl.h", "msl_simd.h"))
+    return "".join(_INCLUDE.sub("", (METAL / "cuda" / name).read_text()) for name in HEADERS)
 
 
 def translate(source: str, threads: int = 1024, only: str | None = None) -> str:
@@ -73,7 +84,7 @@ def translate_body(source: str, threads: str, wrap: Callable[[str, str], str]) -
         end = _matching_brace(text, brace) + 1
         out += wrap(match["name"], _kernel_head(declared[match["name"]], threads) + _words(text[brace + 1 : end]))
     out += _functions(text[end:])
-    return f"namespace metal {{\n{out}\n}}  // namespace metal\n"
+    return f"{_BOUNDS}namespace metal {{\n{out}\n}}  // namespace metal\n"
 
 
 def _kernel_head(kernel: Kernel, threads: str) -> str:
@@ -89,9 +100,7 @@ def _kernel_head(kernel: Kernel, threads: str) -> str:
         else:
             lines.append(_position(p))
     signature = ", ".join([*parameters, "const __grid_constant__ uint3 msl_groups"])
-    return f'extern "C" __global__ void __launch_bounds__({threads}) {kernel.name}({signature}) {{\n  ' + "\n  ".join(
-        lines
-    )
+    return f'extern "C" __global__ void MSL_BOUNDS({threads}) {kernel.name}({signature}) {{\n  ' + "\n  ".join(lines)
 
 
 def _position(p: Parameter) -> str:

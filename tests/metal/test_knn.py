@@ -21,7 +21,9 @@ from .simulator import SCHEDULES, Simulator, product
 Rng = np.random.Generator
 DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 MANY = {"few_queries": 1, "few_products": 1}  # matrix products however small
-WAYS = {"direct": {}, "products": MANY}
+# Rows scanned in passes; threadgroup memory of the simulator holds rows of 32 columns.
+SCAN = {"few_products": 1, "scan_products": 1, "scan_columns": 32, "scan_capacity": 256}
+WAYS = {"direct": {}, "products": MANY, "scan": SCAN}
 anything = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -73,6 +75,33 @@ def test_products(simulator: Simulator, rng: Rng, size: tuple[int, ...], metric:
     products = kernels(simulator).count("product")
     assert products > 2 or nb < 4000
     assert kernels(simulator).count("knn_select") == products
+
+
+# (nq, nb, d, k): rows around a tile's and a pass's, one group of queries and two, columns around 32.
+SCANS = [(1, 700, 33, 5), (3, 1500, 8, 10), (5, 129, 32, 3), (70, 900, 31, 10), (6, 2300, 4, 16)]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_scans(simulator: Simulator, rng: Rng, dtype: str, metric: int) -> None:
+    for nq, nb, d, k in SCANS:
+        simulator.traffic.clear()
+        with limits(**SCAN, threadgroups=6):
+            check(normal(rng, nq, d), mx.array(normal(rng, nb, d)).astype(DTYPES[dtype]), k, metric)
+        assert kernels(simulator).count("knn_tighten") == kernels(simulator).count(
+            "knn_scan" if nq > 4 else "knn_scan_few"
+        )
+        assert exact_bytes(simulator) == 0
+
+
+def test_a_scan_whose_lists_overflow_is_searched_again(simulator: Simulator, rng: Rng) -> None:
+    for nq in (2, 6):
+        xq = normal(rng, nq, 8)
+        xb = normal(rng, 2000, 8)
+        for t in range(16):  # what the first pass reads is far from all queries
+            xb[t * 8 :: 128] += 100.0 if t % 16 == 0 else 0.0
+        with limits(**SCAN, threadgroups=6):
+            check(xq, xb, 3, METRIC_L2)
 
 
 def test_products_are_for_many_queries(simulator: Simulator, rng: Rng) -> None:

@@ -2,7 +2,11 @@
 // memory.
 #include "gpu/plans/knn.h"
 
+#include <algorithm>
+
+#include "gpu/plans/knn_scan.h"
 #include "knn_params.h"
+#include "knn_scan_params.h"
 #include "plan_check.h"
 
 using namespace metalfaiss::gpu;
@@ -209,6 +213,44 @@ void test_nothing_to_compare() {
   }
 }
 
+// Each tile is in one pass, as metal/include/knn_scan.h finds them.
+void test_passes_of_a_scan() {
+  for (int64_t tiles : {1, 2, 5, 31, 32, 33, 1000, 7813}) {
+    for (int64_t first : {1, 7, 32}) {
+      for (int64_t growth : {1, 2, 9, 64}) {
+        std::vector<int> read(tiles);
+        auto passes = scan_passes(tiles, first, growth);
+        CHECK(passes[0].skip == 0 && passes[0].tiles <= first && passes.back().step == 1);
+        for (auto [step, skip, count] : passes) {
+          for (int64_t i = 0; i < count; i++) {
+            read.at(static_cast<size_t>((skip == 0 ? i : i + i / (skip - 1) + 1) * step))++;
+          }
+        }
+        CHECK(std::count(read.begin(), read.end(), 1) == tiles);
+      }
+    }
+  }
+}
+
+void test_scans() {
+  for (auto [nq, k] : {std::pair<int64_t, int64_t>{1, 10}, {4, 100}, {100, 10}, {3000, 400}}) {
+    Knn g = problem(nq, 1 << 20, 128, k);
+    g.limits.scan_columns = 256;
+    g.limits.scratch = 256 << 20;
+    Plan plan = plan_knn(g);
+    check_plan(plan);
+    CHECK(scratch_bytes(plan) <= g.limits.scratch * 9 / 8);
+    size_t tiles = check_queries(plan, "knn_finish", g);
+    auto scans = launches_of(plan, nq <= 4 ? "knn_scan_few" : "knn_scan");
+    CHECK(scans.size() == launches_of(plan, "knn_tighten").size() && scans.size() % tiles == 0);
+    for (const Launch& launch : scans) {
+      auto p = params_of<KnnScanParams>(launch);
+      CHECK(p.filled <= p.capacity && launch.threadgroup_bytes < (228 << 10) / 3);
+    }
+  }
+  CHECK(launches_of(plan_knn(problem(100, 1 << 20, 128, 10)), "knn_scan").empty());  // without matrix instructions
+}
+
 }  // namespace
 
 int main() {
@@ -220,5 +262,7 @@ int main() {
   test_scratch_is_bounded();
   test_huge_shapes();
   test_nothing_to_compare();
+  test_passes_of_a_scan();
+  test_scans();
   return failures ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -128,6 +128,8 @@ class CudaExecutor : public Executor {
   // More parts cost more: enqueueing a product takes the host 20 microseconds, in which an H200 moves 80 MB.
   int64_t scratch_bytes() const override { return 256 << 20; }
 
+  int64_t scan_columns() const override { return 256; }
+
   bool multiplies() const override { return true; }
 
   int64_t threadgroup_bytes() const override {

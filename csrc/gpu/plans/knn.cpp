@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "gpu/plans/knn_scan.h"
 #include "knn_params.h"
+#include "knn_scan_params.h"
 
 namespace metalfaiss::gpu {
 
@@ -12,13 +14,18 @@ namespace {
 // Of metal/knn.metal and metal/knn_exact.metal.
 constexpr int64_t kThreads = 256;
 constexpr int64_t kSimdgroups = 8;
-constexpr int64_t kCentreColumns = 64;
 constexpr int64_t kSelectRows = 1024;  // of a round of knn_select
 constexpr int64_t kMostGroups = 65535;
 
 constexpr double kRound = 0x1p-24;     // relative error of a float32 operation
 constexpr double kTiny = 0x1p-126;     // error of one that underflows, where subnormal numbers are flushed
 constexpr int64_t kLongest = 1 << 17;  // more columns are left to the exact kernels
+
+// Of metal/knn_scan.metal.
+constexpr int64_t kScanFew = 4;            // queries that it takes without matrix instructions
+constexpr int64_t kScanLongest = 512;      // list
+constexpr int64_t kScanHeld = 16;          // pairs of a thread of knn_tighten
+constexpr double kHalfError = 0x1.01p-10;  // of a product of two 16-bit floats, each rounded
 
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -54,12 +61,16 @@ class Planner {
   explicit Planner(const Knn& g) : g_(g), limits_(g.limits) {
     list_ = g.d <= kLongest ? list_size(g.k) : 0;
     many_ = list_ > 0 && g.nq > limits_.few_queries && g.nq * g.nb > limits_.few_products / std::max<int64_t>(1, g.d);
+    scan_ = scans();
     capacity_ = g.k + std::max(g.k, kThreads);
     tile_ = std::min({g.nq * g.batch.size(), limits_.tile_queries, limits_.scratch / 4 / (12 * capacity_)});
     if (list_ > 0) {
       tile_ = std::min(tile_, limits_.scratch / 8 / (8 * list_));
     }
-    if (many_) {
+    if (scan_) {
+      room_ = limits_.scan_capacity > 0 ? limits_.scan_capacity : scan_capacity();
+      tile_ = std::min({tile_, g.nq, limits_.scratch / 2 / (8 * room_)});
+    } else if (many_) {
       tile_ = std::min({tile_, g.nq, limits_.scratch / 8 / (4 * g.d)});
     }
     tile_ = std::max<int64_t>(tile_, 1);
@@ -72,9 +83,10 @@ class Planner {
     divide_rows();
     allocate();
     // Whole matrices, as many as a tile takes, or tiles of the queries of one.
-    int64_t matrices = many_ ? 1 : std::max<int64_t>(1, tile_ / g_.nq), queries = std::min(tile_, g_.nq);
+    bool one = many_ || scan_;
+    int64_t matrices = one ? 1 : std::max<int64_t>(1, tile_ / g_.nq), queries = std::min(tile_, g_.nq);
     for (const BatchPart& part : parts_of(g_.batch, matrices)) {
-      if (many_ && g_.l2) {
+      if ((scan_ ? !scans_few() : many_) && g_.l2) {
         find_center(part);
       }
       for (int64_t first = 0; first < g_.nq; first += queries) {
@@ -92,6 +104,10 @@ class Planner {
         std::min({most, ceil_div(4 * limits_.threadgroups, tile_), limits_.scratch / 4 / (12 * capacity_ * tile_)}),
         32);
     if (list_ == 0) {
+      return;
+    }
+    if (scan_) {
+      slabs_ = {2, g_.nb};  // knn_tighten hands on two lists' worth
       return;
     }
     int64_t lists = limits_.scratch / 8 / (8 * list_ * tile_);
@@ -115,7 +131,18 @@ class Planner {
     if (list_ > 0) {
       lists_ = plan_.allocate(8 * tile_ * slabs_.parts * list_);
     }
-    if (many_) {
+    if (scan_) {
+      found_ = plan_.allocate(8 * tile_ * room_);
+      counts_ = plan_.allocate(4 * tile_);
+      thresholds_ = plan_.allocate(4 * tile_);
+      int64_t padded = ceil_div(tile_, kScanTileQueries) * kScanTileQueries;
+      filters_ = plan_.allocate(8 * padded);
+      if (!scans_few()) {
+        center_ = plan_.allocate(4 * g_.d);
+        queries_ = plan_.allocate(2 * padded * scan_shape(g_.d, 1).columns);
+        terms_ = plan_.allocate(12 * padded);
+      }
+    } else if (many_) {
       center_ = plan_.allocate(4 * g_.d);
       queries_ = plan_.allocate(4 * tile_ * g_.d);
       query_norms_ = plan_.allocate(4 * tile_);
@@ -130,10 +157,18 @@ class Planner {
   Constant list() const { return {"LIST", std::to_string(list_)}; }
 
   void launch(std::string kernel, std::vector<Constant> constants, std::vector<Argument> arguments, Size groups,
-              int64_t threads = kThreads) {
-    const char* family = kernel.starts_with("knn_exact") || kernel == "knn_trivial" ? "knn_exact" : "knn";
-    plan_.steps.push_back(
-        Launch{family, std::move(kernel), std::move(constants), std::move(arguments), groups, {threads, 1, 1}});
+              int64_t threads = kThreads, int64_t threadgroup_bytes = 0) {
+    std::string family = kernel == "knn_scan_queries"                                        ? "knn_scan"
+                         : kernel.starts_with("knn_exact") || kernel == "knn_trivial"        ? "knn_exact"
+                         : kernel.starts_with("knn_scan") || kernel.starts_with("knn_tight") ? kernel
+                                                                                             : "knn";
+    plan_.steps.push_back(Launch{family,
+                                 std::move(kernel),
+                                 std::move(constants),
+                                 std::move(arguments),
+                                 groups,
+                                 {threads, 1, 1},
+                                 threadgroup_bytes});
   }
 
   Plan trivial() {
@@ -172,7 +207,9 @@ class Planner {
   void search(const BatchPart& part, int64_t first, int64_t queries) {
     if (list_ > 0) {
       KnnParams p = params(part, first, queries, slabs_);
-      if (many_) {
+      if (scan_) {
+        scan(part, first, queries);
+      } else if (many_) {
         select_from_products(part, first, queries);
       } else {
         launch("knn_direct", {type(), metric(), {"QUERIES", std::to_string(at_once_)}, list()},
@@ -200,8 +237,7 @@ class Planner {
     p.col = g_.b_col;
     p.rows = static_cast<int32_t>(g_.nb);
     p.d = static_cast<int32_t>(g_.d);
-    launch("knn_center", {type()}, {read(input(1)), write(center_), bytes_of(p)},
-           {ceil_div(g_.d, kCentreColumns), 1, 1}, kCentreColumns);
+    launch("knn_center", {type()}, {read(input(1)), write(center_), bytes_of(p)}, {ceil_div(g_.d, kSimdgroups), 1, 1});
   }
 
   struct Rows {
@@ -230,9 +266,9 @@ class Planner {
 
   // L2: relative to |q|^2 + |b|^2, for the product, for the sums of squares and for moving the origin. Inner products:
   // relative to |q| |b|.
-  float relative_of_products() const {
-    double product = 2 * g_.d * kRound + g_.limits.product_error;  // sums may be cut off as well
-    return round_up(1.1 * (product + (ceil_div(g_.d, 32) + 32) * kRound));
+  float relative_of_products(double error, int64_t lanes = 32) const {
+    double product = 2 * g_.d * kRound + error;  // sums may be cut off as well
+    return round_up(1.1 * (product + (ceil_div(g_.d, lanes) + 32) * kRound));
   }
 
   void select_from_products(const BatchPart& part, int64_t first, int64_t queries) {
@@ -253,7 +289,7 @@ class Planner {
       p.segments = static_cast<int32_t>(slabs_.parts);
       p.segment_rows = static_cast<int32_t>(slabs_.rows);
       p.fresh = row == 0;
-      p.relative = relative_of_products();
+      p.relative = relative_of_products(limits_.product_error);
       p.absolute = absolute_of_products();
       launch("knn_select", {metric(), list()},
              {read(products_), read(query_norms_), read(row_norms_), read_write(lists_), bytes_of(p)},
@@ -261,14 +297,92 @@ class Planner {
     }
   }
 
+  // Whether rows are scanned (metal/knn_scan.metal): with lists that are not long, and enough to do.
+  bool scans() const {
+    if (limits_.scan_columns <= 0 || list_ == 0 || list_ > kScanLongest || g_.d == 0) {
+      return false;
+    }
+    if (scans_few()) {
+      return g_.batch.size() == 1 && g_.nb > limits_.scan_products / g_.d;
+    }
+    return g_.d <= limits_.scan_columns && g_.nq * g_.nb > limits_.few_products / g_.d &&
+           (g_.batch.size() == 1 || g_.nb > limits_.scan_products / g_.d);
+  }
+
+  bool scans_few() const { return g_.nq <= kScanFew; }
+
+  // Of a list: several times what a pass is expected to add.
+  int64_t scan_capacity() const { return list_ > 128 ? 16384 : scans_few() || list_ > 32 ? 8192 : 4096; }
+
+  // One tile of queries: lists_ gets twice LIST pairs of each.
+  void scan(const BatchPart& part, int64_t first, int64_t queries) {
+    ScanShape shape = scan_shape(g_.d, limits_.scan_simdgroups);
+    int64_t tile_rows = scans_few() ? kScanFewRows : shape.tile_rows, tiles = ceil_div(g_.nb, tile_rows);
+    int64_t query_tiles = ceil_div(queries, kScanTileQueries);
+    KnnScanParams p{};
+    p.a_offset = part.params.a_offset + first * g_.d;
+    p.b_offset = part.params.b_offset;
+    p.b_row = g_.b_row;
+    p.b_col = g_.b_col;
+    p.num_queries = static_cast<int32_t>(queries);
+    p.nb = static_cast<int32_t>(g_.nb);
+    p.d = static_cast<int32_t>(g_.d);
+    p.tiles = static_cast<int32_t>(tiles);
+    p.capacity = static_cast<int32_t>(room_);
+    p.rank = static_cast<int32_t>(g_.l2 ? g_.k : list_);
+    p.filtered = !scans_few();
+    p.relative = scans_few() ? round_up(1.1 * (ceil_div(g_.d, 8) + 16) * kRound) : relative_of_products(kHalfError, 8);
+    p.absolute = absolute_of_products();
+    bool vectors = g_.aligned && g_.b_col == 1 && g_.d % 4 == 0 && g_.b_row % 4 == 0 && p.b_offset % 4 == 0;
+    bool wide = vectors && scans_few() && g_.type != "float" && g_.wide && (g_.d | g_.b_row | p.b_offset) % 8 == 0;
+    Constant loads{"VECTORS", wide ? "2" : vectors ? "1" : "0"}, dim{"DIM", std::to_string(shape.columns)};
+    Memory center = g_.l2 ? center_ : input(0);  // without a centre nothing is read there
+    if (!scans_few()) {
+      launch("knn_scan_queries", {metric(), dim},
+             {read(input(0)), read(center), write(queries_), write(terms_), write(filters_), bytes_of(p)},
+             {ceil_div(queries, kScanTileQueries) * kScanTileQueries / kSimdgroups, 1, 1});
+    }
+    std::vector<ScanPass> passes = scan_passes(tiles, room_ / tile_rows, room_ / 4 / (p.rank + p.rank / 4 + 2));
+    for (const ScanPass& pass : passes) {
+      p.step = static_cast<int32_t>(pass.step);
+      p.skip = static_cast<int32_t>(pass.skip);
+      p.filled = static_cast<int32_t>(pass.skip == 0 ? pass.tiles * tile_rows : 0);
+      p.last = pass.step == 1;
+      if (scans_few()) {
+        launch(
+            "knn_scan_few", {type(), metric(), {"QUERIES", queries == 1 ? "1" : "4"}, loads},
+            {read(input(0)), read(input(1)), read(thresholds_), read_write(found_), read_write(counts_), bytes_of(p)},
+            {pass.tiles, 1, 1});
+      } else {
+        int64_t parts = std::clamp<int64_t>(ceil_div(limits_.threadgroups, pass.tiles), 1, query_tiles);
+        p.query_tiles = static_cast<int32_t>(ceil_div(query_tiles, parts));
+        launch("knn_scan",
+               {type(),
+                metric(),
+                dim,
+                loads,
+                {"SIMDS", std::to_string(shape.simdgroups)},
+                {"RESIDENT", shape.columns <= 128 ? "3" : "2"}},
+               {read(input(1)), read(center), read(queries_), read(terms_), read(filters_), read(thresholds_),
+                read_write(found_), read_write(counts_), bytes_of(p)},
+               {pass.tiles, ceil_div(query_tiles, p.query_tiles), 1}, 32 * shape.simdgroups, shape.threadgroup_bytes);
+      }
+      int64_t threads = std::max<int64_t>(32, ceil_div(room_, kScanHeld));
+      launch("knn_tighten", {metric(), list(), {"THREADS", std::to_string(threads)}},
+             {read_write(found_), read_write(counts_), read_write(thresholds_), write(lists_),
+              read(scans_few() ? input(0) : terms_), write(filters_), bytes_of(p)},
+             {queries, 1, 1}, threads);
+    }
+  }
+
   const Knn& g_;
   const KnnLimits& limits_;
   Plan plan_;
-  bool many_, copied_ = false;
-  int64_t list_, capacity_, tile_, chunk_ = 0, at_once_ = 0;
+  bool many_, scan_ = false, copied_ = false;
+  int64_t list_, capacity_, tile_, room_ = 0, chunk_ = 0, at_once_ = 0;
   Division exact_{}, slabs_{};
   Memory flags_{}, scores_{}, rows_{}, lists_{}, center_{}, queries_{}, query_norms_{}, database_{}, row_norms_{},
-      products_{};
+      products_{}, found_{}, counts_{}, thresholds_{}, terms_{}, filters_{};
 };
 
 }  // namespace

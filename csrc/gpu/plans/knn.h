@@ -19,6 +19,12 @@ struct KnnLimits {
   // How far the product rounds its operands, relatively: MLX multiplies float32 in TF32, whose 10 bits may be cut off,
   // on NVIDIA GPUs and on Apple's with matrix units. 0 for float32.
   double product_error = 0x1p-9;
+  // Up to this many columns rows are scanned by matrix instructions, where a query needs more than `scan_products` of
+  // them; -1: what the device is for. 0 keeps to the other ways.
+  int64_t scan_columns = -1;
+  int64_t scan_products = 1 << 21;
+  int64_t scan_simdgroups = 4;  // of a threadgroup that scans
+  int64_t scan_capacity = 0;    // of the list of a query; 0: by k
 };
 
 struct Knn {
@@ -28,6 +34,8 @@ struct Knn {
   Batch batch;           // a: xq, b: xb
   bool l2;
   KnnLimits limits = {};
+  bool aligned = true;  // the first element of xb lies at a multiple of the size of four of them,
+  bool wide = true;     // and of eight
 };
 
 // Inputs xq (float32), xb; outputs distances (float32), ids (int64), both (batch, nq, k) and not empty.

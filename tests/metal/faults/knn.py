@@ -208,8 +208,8 @@ FAULTS = [
     _knn("lists_never_begin", "best[i] = p.fresh != 0 ? NO_PAIR", "best[i] = false ? NO_PAIR", products, "unwritten"),
     _knn(
         "center_of_columns_behind",
-        "float x = column < long(p.d) ? float(",
-        "float x = true ? float(",
+        "  if (column >= long(p.d)) {\n    return;\n  }\n",
+        "",
         products_of_few_rows,
         _OUT + "input 1",
     ),

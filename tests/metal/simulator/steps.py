@@ -73,5 +73,14 @@ class Plan:
 
     def product(self, a: Any, b: Any, out: Any, mnk: tuple[int, int, int], **changes: Any) -> None:
         _, n, k = mnk
-        step = {"step": "product", "a": a, "b": b, "out": out, "mnk": mnk, "strides": (k, n), "b_transposed": False}
+        step = {
+            "step": "product",
+            "a": a,
+            "b": b,
+            "out": out,
+            "mnk": mnk,
+            "strides": (k, n),
+            "b_transposed": False,
+            "a_transposed": False,
+        }
         self.steps.append({**step, **changes})
