@@ -50,7 +50,7 @@ def test_all_cases(run: Run) -> None:
     cases = run()
     assert len({case["name"] for case in cases}) == len(cases) == 16
     for case in cases:
-        assert list(case["seconds"]) == ["native", "faiss"]
+        assert list(case["seconds"])[:2] == ["native", "faiss"]
         assert min(case["seconds"].values()) > 0
         assert case["notes"].get("recall", 1) >= case["notes"].get("of faiss", 1) - 0.02
     without_floor = [case["name"] for case in cases if case["floor"] is None]
