@@ -16,19 +16,18 @@ from metalfaiss.clustering import Clustering, ClusteringParameters
 from metalfaiss.indexes import _checks
 from metalfaiss.indexes._assign import guided, nearest
 from metalfaiss.indexes._ivf_entries import IVFEntries
+from metalfaiss.indexes._ivf_search import IVFSearch
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.flat import IndexFlat
 from metalfaiss.inverted_lists import ArrayInvertedLists, DirectMap, InvertedLists
 from metalfaiss.metrics import METRIC_INNER_PRODUCT, METRIC_L2
 from metalfaiss.numeric import Float32
-from metalfaiss.search_parameters import SearchParameters, SearchParametersIVF
+from metalfaiss.search_parameters import SearchParametersIVF
 
 __all__ = ["IndexIVF"]
 
-_AT_ONCE = 64  # NumPy queries, up to which a search runs on the caller's thread, without a graph
 
-
-class IndexIVF(IVFEntries, Index):
+class IndexIVF(IVFSearch, IVFEntries, Index):
     """Base class of the indexes with inverted lists.
 
     Attributes:
@@ -215,192 +214,6 @@ class IndexIVF(IVFEntries, Index):
         self.direct_map._native.clear()
         self.invlists.reset()
         self._ntotal = 0
-
-    # ----------------------------------------------------------------------------------- searching
-
-    def search(
-        self,
-        x: Any,
-        k: int,
-        *,
-        params: SearchParameters | None = None,
-        D: NDArray[np.float32] | None = None,
-        I: NDArray[np.int64] | None = None,
-        numeric_type: int = Float32,
-        stream: Stream = None,
-    ) -> Any:
-        """``Index.search`` among the lists of the ``nprobe`` nearest centroids; ``params`` of ``SearchParametersIVF``.
-
-        Raises:
-            TypeError, ValueError, RuntimeError: as ``Index.search`` does, or ``nprobe`` is less than 1.
-        """
-        if isinstance(x, np.ndarray) and len(x) <= _AT_ONCE and stream is None and numeric_type == Float32:
-            centers = self._plain_centroids(params)
-            if centers is not None and mx.default_device() == mx.cpu:
-                return self._search_at_once(x, k, params, D, I, centers)
-        return super().search(x, k, params=params, D=D, I=I, numeric_type=numeric_type, stream=stream)
-
-    def _plain_centroids(self, params: SearchParameters | None) -> mx.array | None:
-        """The centroids, if the quantizer holds them as they are, evaluated."""
-        if type(params) is SearchParametersIVF and params.quantizer_params is not None:
-            return None
-        quantizer = self.quantizer
-        if not isinstance(quantizer, IndexFlat) or quantizer.metric_type not in (METRIC_L2, METRIC_INNER_PRODUCT):
-            return None
-        chunks = quantizer._chunks
-        plain = len(chunks) == 1 and chunks[0].dtype == mx.float32 and _core.is_evaluated(chunks[0])
-        return chunks[0] if plain else None
-
-    def _search_at_once(
-        self,
-        x: NDArray[Any],
-        k: int,
-        params: SearchParameters | None,
-        D: NDArray[np.float32] | None,
-        I: NDArray[np.int64] | None,
-        centers: mx.array,
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """A search of a few queries on the calling thread: a graph, and waking the thread that runs it, cost more."""
-        op = self._op("search")
-        _host.check_vectors(op, x, self.d)
-        k = _host.integer(op, "k", k, 1)
-        _checks.output(op, "D", x, D, (k,), np.float32)
-        _checks.output(op, "I", x, I, (k,), np.int64)
-        nprobe, max_codes, sel, _ = self._settings(op, self._parameters(op, params))
-        found = _core.ivf_search_now(
-            np.ascontiguousarray(x, dtype=np.float32),
-            centers,
-            self.quantizer.metric_type,
-            nprobe,
-            self.by_residual,
-            self.invlists._native,
-            self._codec(),
-            k,
-            self.metric_type,
-            max_codes=max_codes,
-            selector=sel,
-        )
-        return _host.output(found[0], D), _host.output(found[1], I)
-
-    def _settings(
-        self, op: str, params: SearchParameters | None
-    ) -> tuple[int, int, _core.IdSelector | None, SearchParameters | None]:
-        """nprobe, max_codes, a native selector, and parameters of the quantizer's search."""
-        sel = None if params is None or params.sel is None else params.sel._native
-        chosen = params if isinstance(params, SearchParametersIVF) else None
-        nprobe = _host.integer(op, "nprobe", self.nprobe if chosen is None else chosen.nprobe, 1)
-        max_codes = _host.integer(op, "max_codes", self.max_codes if chosen is None else chosen.max_codes, 0, 2**62)
-        return min(nprobe, self.nlist), max_codes, sel, None if chosen is None else chosen.quantizer_params
-
-    def _probes(self, op: str, x: mx.array, params: SearchParameters | None, stream: Stream) -> mx.array:
-        nprobe, _, _, inner = self._settings(op, params)
-        return self.quantizer._find(op, x, nprobe, inner, stream)[1]
-
-    def _search(
-        self, x: mx.array, k: int, params: SearchParameters | None, stream: Stream
-    ) -> tuple[mx.array, mx.array]:
-        probes = self._probes(self._op("search"), x, params, stream)
-        return self._scan(x, k, probes, params, stream)
-
-    def _scan(
-        self,
-        x: mx.array,
-        k: int,
-        probes: mx.array,
-        params: SearchParameters | None,
-        stream: Stream,
-        places: bool = False,
-    ) -> tuple[mx.array, mx.array]:
-        _, max_codes, sel, _ = self._settings(self._op("search"), params)
-        return _core.ivf_search(
-            x,
-            mx.stop_gradient(probes, stream=stream),
-            self._centroids() if self.by_residual else None,
-            self.invlists._native,
-            self._codec(),
-            k,
-            self.metric_type,
-            max_codes=max_codes,
-            selector=sel,
-            places=places,
-            stream=stream,
-        )
-
-    def _range_search(
-        self, x: mx.array, radius: float, params: SearchParameters | None, stream: Stream
-    ) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int64]]:
-        probes = self._probes(self._op("range_search"), x, params, stream)
-        return self._range_scan(x, radius, probes, params)
-
-    def _range_scan(
-        self, x: mx.array, radius: float, probes: mx.array, params: SearchParameters | None
-    ) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int64]]:
-        _, max_codes, sel, _ = self._settings(self._op("range_search"), params)
-        queries, lists = _host.to_numpy(x, probes)
-        return _core.ivf_range_search(
-            queries,
-            lists,
-            _host.to_numpy(self._centroids())[0] if self.by_residual else None,
-            self.invlists._native,
-            self._codec(),
-            radius,
-            self.metric_type,
-            max_codes=max_codes,
-            selector=sel,
-        )
-
-    def search_preassigned(
-        self,
-        x: Array,
-        k: int,
-        Iq: Array,
-        Dq: Array | None = None,
-        *,
-        params: SearchParameters | None = None,
-        D: NDArray[np.float32] | None = None,
-        I: NDArray[np.int64] | None = None,
-        stream: Stream = None,
-    ) -> tuple[Any, Any]:
-        """``search`` in lists that are known.
-
-        Args:
-            x, k, params, D, I, stream: as for ``search``.
-            Iq: the lists of each query, shape (n, nprobe), best first; negative ones are skipped.
-            Dq: distances to their centroids: kept for FAISS's signature.
-
-        Raises:
-            TypeError, ValueError, RuntimeError: as ``search`` does, or ``Iq`` has another shape.
-        """
-        op = self._op("search_preassigned")
-        queries, k = _checks.queries(op, x, self.d, k, Float32, stream)
-        _checks.output(op, "D", x, D, (k,), np.float32)
-        _checks.output(op, "I", x, I, (k,), np.int64)
-        probes = self._given_probes(op, Iq, queries.shape[0])
-        found = self._scan(queries, k, probes, self._parameters(op, params), stream)
-        if isinstance(x, mx.array):
-            return found
-        distances, ids = _host.to_numpy(*found)
-        return _host.output(distances, D), _host.output(ids, I)
-
-    def range_search_preassigned(
-        self, x: Array, thresh: float, Iq: Array, Dq: Array | None = None, *, params: SearchParameters | None = None
-    ) -> tuple[NDArray[np.uint64], NDArray[np.float32], NDArray[np.int64]]:
-        """``range_search`` in lists that are known: ``Iq``, as for ``search_preassigned``.
-
-        Raises:
-            TypeError, ValueError, RuntimeError: as ``range_search`` does, or ``Iq`` has another shape.
-        """
-        op = self._op("range_search_preassigned")
-        queries, _ = _checks.queries(op, x, self.d, 1, Float32, None)
-        probes = self._given_probes(op, Iq, queries.shape[0])
-        found = self._range_scan(queries, _checks.radius(op, thresh), probes, self._parameters(op, params))
-        return found[0].astype(np.uint64), found[1], found[2]
-
-    def _given_probes(self, op: str, Iq: Array, n: int) -> mx.array:
-        probes = _host.to_mlx(op, "Iq", Iq).astype(mx.int64)
-        if probes.ndim != 2 or probes.shape[0] != n:
-            raise ValueError(f"[{op}] Iq must have shape ({n}, nprobe). Received {tuple(probes.shape)}.")
-        return probes
 
     def _ids(self) -> NDArray[np.int64]:
         lists = [self.invlists._native.get_ids(i) for i in range(self.nlist)]
