@@ -8,6 +8,7 @@
 
 #include "bindings/bindings.h"
 #include "bindings/numpy_arrays.h"
+#include "ops/ivf_stats.h"
 
 namespace metalfaiss {
 
@@ -16,26 +17,63 @@ namespace {
 using index::InvertedLists;
 using Probes = nb::ndarray<const int64_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Vectors = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using ops::IvfCounts;
+using ops::IvfStats;
 
-ops::IvfSource source_of(const InvertedLists& lists, std::shared_ptr<index::Codec> codec, int metric, int64_t max_codes,
-                         std::shared_ptr<index::IdSelector> selector) {
-  return {lists.snapshot(), std::move(codec), ops::metric_from_int("ivf_search", metric), max_codes,
-          std::move(selector)};
+ops::IvfSource source_of(const InvertedLists& lists, std::shared_ptr<index::Codec> codec, int metric,
+                         const ops::IvfLimits& limits, std::shared_ptr<index::IdSelector> selector) {
+  return {lists.snapshot(), std::move(codec), ops::metric_from_int("ivf_search", metric), limits, std::move(selector)};
+}
+
+// A property that reads, or replaces, one of the counts.
+template <typename T>
+void count(nb::class_<IvfStats>& stats, const char* name, T IvfCounts::* field, const char* doc) {
+  stats.def_prop_rw(
+      name, [field](const IvfStats& s) { return s.get().*field; },
+      [field](IvfStats& s, T value) {
+        IvfCounts counts = s.get();
+        counts.*field = value;
+        s.set(counts);
+      },
+      doc);
+}
+
+void bind_stats(nb::module_& m) {
+  nb::class_<IvfStats> stats(m, "IndexIVFStats",
+                             R"(What searches of inverted lists did: FAISS's ``IndexIVFStats``.
+
+``cvar.indexIVF_stats`` is that of the process. Every search of an index with inverted lists adds to it, when it runs;
+threads may search at once.
+)");
+  stats.def(nb::init<>());
+  count(stats, "nq", &IvfCounts::nq, "Queries.");
+  count(stats, "nlist", &IvfCounts::nlist, "Lists looked at, each for every query; empty ones are not counted.");
+  count(stats, "ndis", &IvfCounts::ndis, "Distances computed, each for every query.");
+  count(stats, "nheap_updates", &IvfCounts::nheap_updates,
+        "Entries that were among the best when they were seen. It depends on the order in which threads see them.");
+  count(stats, "quantization_time", &IvfCounts::quantization_time,
+        "Milliseconds in which lists were found, by searches of NumPy queries on the calling thread.");
+  count(stats, "search_time", &IvfCounts::search_time, "Milliseconds of searches, these included.");
+  stats.def("reset", [](IvfStats& s) { s.set({}); }, "Sets all to 0.");
+  stats.def("add", [](IvfStats& s, const IvfStats& other) { s.add(other.get()); }, "other"_a, "Adds others.");
+  m.def("ivf_stats", &ops::ivf_stats, nb::rv_policy::reference, "Those of the process.");
 }
 
 }  // namespace
 
 void bind_ivf_search(nb::module_& m) {
+  bind_stats(m);
   m.def(
       "ivf_search",
       [](const mlx::core::array& xq, const mlx::core::array& probes, const std::optional<mlx::core::array>& centroids,
          const InvertedLists& lists, std::shared_ptr<index::Codec> codec, int64_t k, int metric, int64_t max_codes,
-         std::shared_ptr<index::IdSelector> selector, bool places, mlx::core::StreamOrDevice s) {
-        return ops::ivf_search(xq, probes, centroids, source_of(lists, codec, metric, max_codes, selector), k, places,
-                               s);
+         bool ensure_topk_full, std::shared_ptr<index::IdSelector> selector, bool places, mlx::core::StreamOrDevice s) {
+        ops::IvfLimits limits{max_codes, ensure_topk_full, 0};
+        return ops::ivf_search(xq, probes, centroids, source_of(lists, codec, metric, limits, selector), k, places, s);
       },
       "xq"_a, "probes"_a, "centroids"_a.none(), "lists"_a, "codec"_a, "k"_a, "metric"_a, nb::kw_only(),
-      "max_codes"_a = 0, "selector"_a.none() = nb::none(), "places"_a = false, "stream"_a = nb::none(),
+      "max_codes"_a = 0, "ensure_topk_full"_a = false, "selector"_a.none() = nb::none(), "places"_a = false,
+      "stream"_a = nb::none(),
       R"(Search of inverted lists, as they are now: the ``k`` best of what each query probes.
 
 Args:
@@ -46,7 +84,8 @@ Args:
     codec (Codec): how codes are decoded.
     k (int): how many results per query, at least 1.
     metric (int): ``METRIC_L2`` (1, squared distances, ascending) or ``METRIC_INNER_PRODUCT`` (0, descending).
-    max_codes (int): how many entries a query looks at, at most; 0 for all.
+    max_codes (int): how many distances a query computes, at most; 0 for any number.
+    ensure_topk_full (bool): ``max_codes`` is at least ``k``, and ends a search between lists only.
     selector (IdSelector, optional): which ids take part.
     places (bool): results are ``list << 32 | offset`` instead of ids.
     stream (Stream or Device, optional): where to run.
@@ -62,13 +101,14 @@ Raises:
       "ivf_search_now",
       [](const Vectors& xq, const mlx::core::array& centers, int center_metric, int64_t nprobe, bool add_centers,
          const InvertedLists& lists, std::shared_ptr<index::Codec> codec, int64_t k, int metric, int64_t max_codes,
-         std::shared_ptr<index::IdSelector> selector) {
+         bool ensure_topk_full, std::shared_ptr<index::IdSelector> selector) {
         size_t n = xq.shape(0), columns = static_cast<size_t>(k);
         auto* distances = new std::vector<float>(n * columns);
         nb::capsule own_distances(distances, [](void* p) noexcept { delete static_cast<std::vector<float>*>(p); });
         auto* ids = new std::vector<int64_t>(n * columns);
         nb::capsule own_ids(ids, [](void* p) noexcept { delete static_cast<std::vector<int64_t>*>(p); });
-        ops::IvfSource source = source_of(lists, std::move(codec), metric, max_codes, std::move(selector));
+        ops::IvfSource source =
+            source_of(lists, std::move(codec), metric, {max_codes, ensure_topk_full, 0}, std::move(selector));
         {
           nb::gil_scoped_release release;
           ops::ivf_assign_and_search(source, xq.data(), static_cast<int64_t>(n), centers,
@@ -80,25 +120,26 @@ Raises:
             nb::ndarray<nb::numpy, int64_t, nb::ndim<2>>(ids->data(), {n, columns}, own_ids));
       },
       "xq"_a, "centers"_a, "center_metric"_a, "nprobe"_a, "add_centers"_a, "lists"_a, "codec"_a, "k"_a, "metric"_a,
-      nb::kw_only(), "max_codes"_a = 0, "selector"_a.none() = nb::none(),
+      nb::kw_only(), "max_codes"_a = 0, "ensure_topk_full"_a = false, "selector"_a.none() = nb::none(),
       "ivf_search at once, on the calling thread, of the lists of the nprobe nearest centers, an evaluated array.");
   m.def(
       "ivf_range_search",
       [](const Vectors& xq, const Probes& probes, const std::optional<Vectors>& centroids, const InvertedLists& lists,
-         std::shared_ptr<index::Codec> codec, float radius, int metric, int64_t max_codes,
+         std::shared_ptr<index::Codec> codec, float radius, int metric, int64_t max_empty_result_buckets,
          std::shared_ptr<index::IdSelector> selector) {
         ops::RangeResult found;
         {
           nb::gil_scoped_release release;
-          found = ops::ivf_range_search(
-              source_of(lists, codec, metric, max_codes, selector), xq.data(), static_cast<int64_t>(xq.shape(0)),
-              probes.data(), static_cast<int64_t>(probes.shape(1)), centroids ? centroids->data() : nullptr, radius);
+          found = ops::ivf_range_search(source_of(lists, codec, metric, {0, false, max_empty_result_buckets}, selector),
+                                        xq.data(), static_cast<int64_t>(xq.shape(0)), probes.data(),
+                                        static_cast<int64_t>(probes.shape(1)), centroids ? centroids->data() : nullptr,
+                                        radius);
         }
         return std::make_tuple(numpy_array(std::move(found.limits)), numpy_array(std::move(found.distances)),
                                numpy_array(std::move(found.ids)));
       },
       "xq"_a, "probes"_a, "centroids"_a.none(), "lists"_a, "codec"_a, "radius"_a, "metric"_a, nb::kw_only(),
-      "max_codes"_a = 0, "selector"_a.none() = nb::none(),
+      "max_empty_result_buckets"_a = 0, "selector"_a.none() = nb::none(),
       "All entries within a radius: limits (nq + 1,), distances and ids, those of a query by id.");
 }
 

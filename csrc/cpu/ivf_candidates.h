@@ -63,6 +63,7 @@ class EntryCandidates {
   }
   float tau(int64_t q) const { return tau_[q]; }
   int64_t size(int64_t q) const { return size_[q]; }
+  int64_t taken() const { return taken_; }  // of all queries, also those that had to go again
   const float* lower(int64_t q) const { return lower_ + q * scan_->capacity; }
   const float* upper(int64_t q) const { return upper_ + q * scan_->capacity; }
   const int64_t* places(int64_t q) const { return place_ + q * scan_->capacity; }
@@ -78,6 +79,7 @@ class EntryCandidates {
       }
     }
     append(q, place, lower, upper);
+    taken_++;
   }
 
   void insert_exactly(int64_t q, int64_t place, float* scratch) {
@@ -198,6 +200,7 @@ class EntryCandidates {
   float *lower_, *upper_;
   int32_t* size_;
   float* tau_;
+  int64_t taken_ = 0;
 };
 
 }  // namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL

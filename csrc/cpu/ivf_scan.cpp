@@ -57,6 +57,7 @@ class Worker {
   }
 
   const EntryCandidates& candidates() const { return candidates_; }
+  int64_t distances() const { return distances_; }
 
   void work() {
     Arena arena(Scratch::tile, Arena::padded<float>(kScanRows * d_) + Arena::padded<float>(kScanRows * kScanQueries) +
@@ -142,6 +143,7 @@ class Worker {
   // What of a row of values is near enough. `norm` bounds |b| (inner products).
   void collect(int64_t list, const Probe& probe, const float* values, float norm) {
     int64_t q = probe.query;
+    distances_ += rows_before(probe.limit);
     const double tiny = (d_ + 64) * kTiny;
     double slack = 0;
     bool exact = false;
@@ -175,6 +177,14 @@ class Worker {
     }
   }
 
+  int64_t rows_before(int64_t limit) const {
+    int64_t n = rows_.count;
+    while (n > 0 && rows_.offset[n - 1] >= limit) {
+      n--;
+    }
+    return n;
+  }
+
   static float round_down_to_finite(float x) { return x <= kFloatMax ? x : kFloatMax; }
 
   float radius() const { return args_.inner_product ? -chunk_.range->radius : chunk_.range->radius; }
@@ -200,6 +210,7 @@ class Worker {
   EntryCandidates candidates_;
   Rows rows_;
   float *decoded_, *values_, *scratch_;
+  int64_t distances_ = 0;
 };
 
 // The results of one query, from the candidates of all workers.
@@ -255,14 +266,23 @@ int64_t rows_per_task(int64_t d) {
 // Calls f(list, limit) for what a query looks at.
 template <typename F>
 METALFAISS_INLINE void for_each_probe(const IvfScanArgs& args, int64_t query, F f) {
-  int64_t left = args.max_codes > 0 ? args.max_codes : INT64_MAX;
-  for (int64_t j = 0; j < args.nprobe && left > 0; j++) {
-    int64_t list = args.probes[query * args.nprobe + j];
-    if (list >= 0 && list < args.nlist && args.lists[list].size > 0) {
-      int64_t limit = at_most(args.lists[list].size, left);
-      f(list, limit);
-      left -= limit;
+  for (int64_t j = query * args.nprobe; j < (query + 1) * args.nprobe; j++) {
+    int64_t list = args.probes[j];
+    if (list >= 0 && list < args.nlist) {
+      int64_t size = args.lists[list].size;
+      int64_t limit = args.limits ? at_most(args.limits[j], size) : size;
+      if (limit > 0) {
+        f(list, limit);
+      }
     }
+  }
+}
+
+void add_counts(IvfScanCounts& counts, int64_t lists, const Worker* workers, int64_t num_workers) {
+  counts.lists += lists;
+  for (int64_t w = 0; w < num_workers; w++) {
+    counts.distances += workers[w].distances();
+    counts.candidates += workers[w].candidates().taken();
   }
 }
 
@@ -279,12 +299,13 @@ void scan_chunk(const IvfScanArgs& args, const IvfRangeArgs* range, int64_t firs
   auto* candidates = arena.take<const EntryCandidates*>(threads);
 
   __builtin_memset(begin, 0, (args.nlist + 1) * sizeof(int64_t));
-  int64_t most = 0;  // entries a query looks at
+  int64_t most = 0, lists = 0;  // entries a query looks at, and lists that all do
   for (int64_t q = 0; q < n; q++) {
     int64_t entries = 0;
     for_each_probe(args, first + q, [&](int64_t list, int64_t limit) {
       begin[list + 1]++;
       entries += limit;
+      lists++;
     });
     most = at_least(most, entries);
     tau[q] = kFloatMax;
@@ -328,6 +349,9 @@ void scan_chunk(const IvfScanArgs& args, const IvfRangeArgs* range, int64_t firs
     candidates[w] = &workers[w].candidates();
   }
   parallel_for(num_workers, [&](int64_t w) { workers[w].work(); });
+  if (args.counts) {
+    add_counts(*args.counts, lists, workers, num_workers);
+  }
   if (!range) {
     parallel_for(ceil_div(n, 4), [&](int64_t i) {
       for (int64_t q = 4 * i; q < at_most(4 * i + 4, n); q++) {

@@ -12,6 +12,11 @@ struct ScanList {
   int64_t size;
 };
 
+// What a scan did: lists looked at and distances computed, each for every query, and candidates taken on the way.
+struct IvfScanCounts {
+  int64_t lists, distances, candidates;
+};
+
 // The vector of an entry is its decoded code, plus the list's centroid where there are centroids. Distances are those
 // of float64 arithmetic on these float32 vectors, and results are ordered by (distance, id), whatever the number of
 // threads. Entries whose distance is not finite in float32 are never returned; missing results have id -1 and the
@@ -26,7 +31,7 @@ struct IvfScanArgs {
   int64_t nprobe;
   const float* centroids;  // nlist x codec.d, or null
   bool inner_product;      // else squared L2
-  int64_t max_codes;       // entries a query looks at, list by list; 0: all
+  const int64_t* limits;   // num_queries x nprobe: how many of its first entries are looked at; null: all
   // Which ids take part: writes 0 or 1 for each; null for all.
   void (*members)(const void* selector, const int64_t* ids, int64_t n, uint8_t* out);
   const void* selector;
@@ -34,6 +39,7 @@ struct IvfScanArgs {
   bool places;       // results are list << 32 | offset instead of ids, and ordered by those
   float* distances;  // num_queries x k, as ids
   int64_t* ids;
+  IvfScanCounts* counts;  // is added to; null for none
 };
 
 METALFAISS_KERNEL(ivf_scan, IvfScanArgs)

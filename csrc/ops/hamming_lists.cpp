@@ -6,6 +6,7 @@
 #include "cpu/hamming.h"
 #include "cpu/parallel.h"
 #include "mlx/transforms.h"
+#include "ops/ivf_stats.h"
 
 namespace metalfaiss::ops {
 
@@ -22,25 +23,28 @@ struct Hit {
 };
 
 // Calls see(n, distances, ids) for the codes of one query's lists, block by block. `see` is given those selected.
+// Returns what it did.
 template <typename See>
-void scan(const uint8_t* query, const int64_t* probes, int64_t nprobe, const HammingLists& l, const See& see) {
+IvfCounts scan(const uint8_t* query, const int64_t* probes, int64_t nprobe, const HammingLists& l, const See& see) {
+  IvfCounts counts{.nq = 1};
   int32_t distances[kBlock];
   int64_t rows[kBlock], ids[kBlock];
   uint8_t member[kBlock];
-  int64_t seen = 0;
+  int64_t& seen = counts.ndis;
   for (int64_t p = 0; p < nprobe && (l.max_codes == 0 || seen < l.max_codes); p++) {
     if (probes[p] < 0 || probes[p] >= static_cast<int64_t>(l.lists->size())) {
       continue;
     }
     const index::InvertedList& list = (*l.lists)[probes[p]];
     const int64_t size = l.max_codes ? std::min(list.size, l.max_codes - seen) : list.size;
-    seen += size;
+    counts.nlist += size > 0;
     for (int64_t begin = 0; begin < size; begin += kBlock) {
       int64_t n = std::min(kBlock, size - begin);
       const uint8_t* codes = list.codes() + begin * l.code_size;
       if (!l.selector) {
         cpu::hammings({{query, 1, codes, nullptr, n, l.code_size}, distances});
         see(n, distances, list.ids() + begin);
+        seen += n;
         continue;
       }
       l.selector->members(list.ids() + begin, n, member);
@@ -53,9 +57,11 @@ void scan(const uint8_t* query, const int64_t* probes, int64_t nprobe, const Ham
       if (chosen) {
         cpu::hammings({{query, 1, codes, rows, chosen, l.code_size}, distances});
         see(chosen, distances, ids);
+        seen += chosen;
       }
     }
   }
+  return counts;
 }
 
 // The k best, ordered by distance and id, in memory for 2 k + kBlock of them.
@@ -67,12 +73,15 @@ class Best {
     for (int64_t i = 0; i < n; i++) {
       if (distances[i] < worst_.distance || (distances[i] == worst_.distance && ids[i] < worst_.id)) {
         hits_.push_back({distances[i], ids[i]});
+        taken_++;
       }
     }
     if (hits_.size() >= 2 * k_ + kBlock || (worst_.id == kAny && hits_.size() >= k_)) {
       shrink();
     }
   }
+
+  int64_t taken() const { return taken_; }
 
   const std::vector<Hit>& sorted() {
     shrink();
@@ -92,6 +101,7 @@ class Best {
   }
 
   size_t k_;
+  int64_t taken_ = 0;
   std::vector<Hit> hits_;
   Hit worst_{std::numeric_limits<int32_t>::max(), kAny};  // the k-th, as far as known
 };
@@ -105,11 +115,14 @@ class SearchHammingLists : public mx::Primitive {
     allocate(outputs[1]);
     schedule(stream(), [q = inputs[0], probes = inputs[1], distances = outputs[0], ids = outputs[1], k = k_,
                         lists = lists_]() mutable {
+      Stopwatch watch;
       int64_t nprobe = probes.shape(1);
       cpu::parallel_for(q.shape(0), [&](int64_t i) {
         Best best(k);
-        scan(q.data<uint8_t>() + i * lists.code_size, probes.data<int64_t>() + i * nprobe, nprobe, lists,
-             [&](int64_t n, const int32_t* d, const int64_t* at) { best.see(n, d, at); });
+        IvfCounts counts = scan(q.data<uint8_t>() + i * lists.code_size, probes.data<int64_t>() + i * nprobe, nprobe,
+                                lists, [&](int64_t n, const int32_t* d, const int64_t* at) { best.see(n, d, at); });
+        counts.nheap_updates = best.taken();
+        ivf_stats().add(counts);
         const std::vector<Hit>& found = best.sorted();
         for (int64_t j = 0; j < k; j++) {
           bool there = j < static_cast<int64_t>(found.size());
@@ -117,6 +130,7 @@ class SearchHammingLists : public mx::Primitive {
           ids.data<int64_t>()[i * k + j] = there ? found[j].id : -1;
         }
       });
+      ivf_stats().add({.search_time = watch.milliseconds()});
     });
   }
 
@@ -170,19 +184,22 @@ std::tuple<mx::array, mx::array, mx::array> range_search_hamming_lists(const mx:
                                                                        int64_t radius, const HammingLists& lists) {
   auto inputs = operands(kRangeHammingLists, xq, probes, lists, mx::default_stream(mx::Device::cpu));
   mx::eval(inputs);
+  Stopwatch watch;
   int64_t nq = xq.shape(0), nprobe = probes.shape(1);
   std::vector<std::vector<Hit>> hits(nq);
   cpu::parallel_for(nq, [&](int64_t i) {
-    scan(inputs[0].data<uint8_t>() + i * lists.code_size, inputs[1].data<int64_t>() + i * nprobe, nprobe, lists,
-         [&](int64_t n, const int32_t* d, const int64_t* ids) {
-           for (int64_t j = 0; j < n; j++) {
-             if (d[j] < radius) {
-               hits[i].push_back({d[j], ids[j]});
-             }
-           }
-         });
+    IvfCounts counts = scan(inputs[0].data<uint8_t>() + i * lists.code_size, inputs[1].data<int64_t>() + i * nprobe,
+                            nprobe, lists, [&](int64_t n, const int32_t* d, const int64_t* ids) {
+                              for (int64_t j = 0; j < n; j++) {
+                                if (d[j] < radius) {
+                                  hits[i].push_back({d[j], ids[j]});
+                                }
+                              }
+                            });
+    ivf_stats().add(counts);
     std::sort(hits[i].begin(), hits[i].end(), [](const Hit& a, const Hit& b) { return a.id < b.id; });
   });
+  ivf_stats().add({.search_time = watch.milliseconds()});
   std::vector<int64_t> lims{0}, ids;
   std::vector<float> distances;
   for (const auto& of_query : hits) {

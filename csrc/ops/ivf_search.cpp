@@ -11,6 +11,7 @@
 #include "cpu/parallel.h"
 #include "ops/codec.h"
 #include "ops/common.h"
+#include "ops/ivf_stats.h"
 
 namespace metalfaiss::ops {
 
@@ -52,7 +53,6 @@ cpu::IvfScanArgs scan_args(const IvfSource& source, const std::vector<cpu::ScanL
   args.nprobe = nprobe;
   args.centroids = centroids;
   args.inner_product = source.metric == Metric::inner_product;
-  args.max_codes = source.max_codes;
   if (source.selector) {
     args.selector = source.selector.get();
     args.members = [](const void* selector, const int64_t* ids, int64_t n, uint8_t* out) {
@@ -148,8 +148,9 @@ class IvfSearch : public mx::Primitive {
   bool is_equivalent(const Primitive& other) const override {
     auto& o = static_cast<const IvfSearch&>(other);
     return source_.lists == o.source_.lists && source_.codec == o.source_.codec && source_.metric == o.source_.metric &&
-           source_.max_codes == o.source_.max_codes && source_.selector == o.source_.selector && k_ == o.k_ &&
-           places_ == o.places_;
+           source_.limits.max_codes == o.source_.limits.max_codes &&
+           source_.limits.ensure_topk_full == o.source_.limits.ensure_topk_full &&
+           source_.selector == o.source_.selector && k_ == o.k_ && places_ == o.places_;
   }
 
  private:
@@ -183,13 +184,20 @@ std::pair<mx::array, mx::array> ivf_search(const mx::array& xq, const mx::array&
 
 void ivf_search_now(const IvfSource& source, const float* xq, int64_t nq, const int64_t* probes, int64_t nprobe,
                     const float* centroids, int64_t k, bool places, float* distances, int64_t* ids) {
+  Stopwatch watch;
   std::vector<cpu::ScanList> lists = scan_lists(source, probes, nq * nprobe);
+  std::vector<int64_t> limits =
+      probe_limits(source.limits, *source.lists, source.selector.get(), probes, nq, nprobe, k);
   cpu::IvfScanArgs args = scan_args(source, lists, xq, nq, probes, nprobe, centroids);
+  cpu::IvfScanCounts counts{};
+  args.limits = limits.empty() ? nullptr : limits.data();
   args.k = k;
   args.places = places;
   args.distances = distances;
   args.ids = ids;
+  args.counts = &counts;
   cpu::ivf_scan(args);
+  ivf_stats().add({nq, counts.lists, counts.distances, counts.candidates, 0, watch.milliseconds()});
 }
 
 void ivf_assign_and_search(const IvfSource& source, const float* xq, int64_t nq, const mx::array& centers,
@@ -201,6 +209,7 @@ void ivf_assign_and_search(const IvfSource& source, const float* xq, int64_t nq,
   require(!add_centers || (centers.strides(0) == d && centers.strides(1) == 1), "ivf_search_now",
           "centers must be row-contiguous. Received other strides.");
   Crowd crowd;
+  Stopwatch watch;
   std::vector<float> scores(nq * nprobe);
   std::vector<int64_t> probes(nq * nprobe);
   cpu::Matrix rows{centers.data<float>(), cpu::Float::f32, nlist, d, centers.strides(0), centers.strides(1)};
@@ -210,26 +219,66 @@ void ivf_assign_and_search(const IvfSource& source, const float* xq, int64_t nq,
             center_metric == Metric::inner_product,
             scores.data(),
             probes.data()});
+  ivf_stats().add({0, 0, 0, 0, watch.milliseconds(), watch.milliseconds()});
   ivf_search_now(source, xq, nq, probes.data(), nprobe, add_centers ? centers.data<float>() : nullptr, k, false,
                  distances, ids);
 }
 
-RangeResult ivf_range_search(const IvfSource& source, const float* xq, int64_t nq, const int64_t* probes,
-                             int64_t nprobe, const float* centroids, float radius) {
-  struct Hit {
-    int64_t query, id;
-    float distance;
-  };
+namespace {
+
+struct Hit {
+  int64_t query, id;
+  float distance;
+};
+
+// All entries within a radius, in any order.
+std::vector<Hit> hits_within(const IvfSource& source, const float* xq, int64_t nq, const int64_t* probes,
+                             int64_t nprobe, const float* centroids, float radius, cpu::IvfScanCounts& counts) {
   std::vector<std::vector<Hit>> found(cpu::num_threads());
   std::vector<cpu::ScanList> lists = scan_lists(source, probes, nq * nprobe);
+  cpu::IvfScanArgs args = scan_args(source, lists, xq, nq, probes, nprobe, centroids);
+  args.counts = &counts;
   auto emit = [](void* sink, int64_t worker, int64_t query, float distance, int64_t id) {
     (*static_cast<std::vector<std::vector<Hit>>*>(sink))[worker].push_back({query, id, distance});
   };
-  cpu::ivf_range_scan({scan_args(source, lists, xq, nq, probes, nprobe, centroids), radius, emit, &found});
+  cpu::ivf_range_scan({args, radius, emit, &found});
   std::vector<Hit> all;
   for (const std::vector<Hit>& hits : found) {
     all.insert(all.end(), hits.begin(), hits.end());
   }
+  return all;
+}
+
+// The same list by list, until a query has seen `patience` of them without a result one after another.
+std::vector<Hit> hits_until_empty(const IvfSource& source, const float* xq, int64_t nq, const int64_t* probes,
+                                  int64_t nprobe, const float* centroids, float radius, int64_t patience,
+                                  cpu::IvfScanCounts& counts) {
+  std::vector<Hit> all;
+  std::vector<int64_t> column(nq), empty(nq);
+  for (int64_t j = 0; j < nprobe; j++) {
+    for (int64_t q = 0; q < nq; q++) {
+      column[q] = empty[q] < patience ? probes[q * nprobe + j] : -1;
+      empty[q]++;
+    }
+    std::vector<Hit> hits = hits_within(source, xq, nq, column.data(), 1, centroids, radius, counts);
+    for (const Hit& hit : hits) {
+      empty[hit.query] = 0;
+    }
+    all.insert(all.end(), hits.begin(), hits.end());
+  }
+  return all;
+}
+
+}  // namespace
+
+RangeResult ivf_range_search(const IvfSource& source, const float* xq, int64_t nq, const int64_t* probes,
+                             int64_t nprobe, const float* centroids, float radius) {
+  Stopwatch watch;
+  cpu::IvfScanCounts counts{};
+  int64_t patience = source.limits.max_empty_result_buckets;
+  std::vector<Hit> all = patience > 0
+                             ? hits_until_empty(source, xq, nq, probes, nprobe, centroids, radius, patience, counts)
+                             : hits_within(source, xq, nq, probes, nprobe, centroids, radius, counts);
   std::sort(all.begin(), all.end(), [](const Hit& a, const Hit& b) {
     return std::tie(a.query, a.id, a.distance) < std::tie(b.query, b.id, b.distance);
   });
@@ -245,6 +294,7 @@ RangeResult ivf_range_search(const IvfSource& source, const float* xq, int64_t n
   for (int64_t i = 0; i < nq; i++) {
     out.limits[i + 1] += out.limits[i];
   }
+  ivf_stats().add({nq, counts.lists, counts.distances, 0, 0, watch.milliseconds()});
   return out;
 }
 

@@ -8,6 +8,7 @@
 #include "index/inverted_lists.h"
 #include "mlx/array.h"
 #include "mlx/utils.h"
+#include "ops/ivf_limits.h"
 #include "ops/metric.h"
 
 namespace metalfaiss::ops {
@@ -19,7 +20,7 @@ struct IvfSource {
   index::InvertedLists::Snapshot lists;
   index::CodecPtr codec;
   Metric metric;
-  int64_t max_codes;
+  IvfLimits limits;
   index::IdSelectorPtr selector;
 };
 

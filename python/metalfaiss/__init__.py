@@ -5,7 +5,7 @@
 
 from metalfaiss import _loader as _loader  # first: checks MLX before anything loads the extension
 from metalfaiss import ivflib
-from metalfaiss._core import num_threads, set_num_threads, set_simd_level, simd_level
+from metalfaiss._core import IndexIVFStats, num_threads, set_num_threads, set_simd_level, simd_level
 from metalfaiss.arrays import (
     MapInt64ToInt64,
     bucket_sort,
@@ -360,6 +360,7 @@ __all__ = [
     "IndexIVF",
     "IndexIVFFlat",
     "IndexIVFScalarQuantizer",
+    "IndexIVFStats",
     "IndexLSH",
     "IndexPreTransform",
     "IndexProxy",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from metalfaiss._core import ivf_stats
 from metalfaiss.environment import SIMDConfig
 from metalfaiss.io.flags import (
     IO_FLAG_MMAP,
@@ -54,8 +55,8 @@ class _Variables:
 
     ``IO_FLAG_*`` and ``SIMDConfig_level`` tell what they tell in FAISS. Block sizes and thresholds, such as
     ``distance_compute_blas_threshold``, choose among ways to one result in FAISS: they have its default values, can be
-    set, and change nothing, since the kernels choose by shape. Statistics, such as ``indexIVF_stats``, do not exist: a
-    search writes nothing that another thread could see.
+    set, and change nothing, since the kernels choose by shape. ``indexIVF_stats`` counts what searches of inverted
+    lists do: see ``IndexIVFStats``.
     """
 
     def __init__(self) -> None:
@@ -66,6 +67,8 @@ class _Variables:
             return _CONSTANTS[name]
         if name == "SIMDConfig_level":
             return SIMDConfig.get_level()
+        if name == "indexIVF_stats":
+            return ivf_stats()
         raise AttributeError(f"[cvar] The variable must be one of {', '.join(dir(self))}. Received {name!r}.")
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -76,7 +79,7 @@ class _Variables:
         vars(self)[name] = type(_ACCEPTED[name])(value)
 
     def __dir__(self) -> list[str]:
-        return sorted({*_ACCEPTED, *_CONSTANTS, "SIMDConfig_level"})
+        return sorted({*_ACCEPTED, *_CONSTANTS, "SIMDConfig_level", "indexIVF_stats"})
 
     def __repr__(self) -> str:
         return f"cvar({', '.join(dir(self))})"

@@ -59,9 +59,16 @@ class SearchParametersIVF(SearchParameters):
     Args:
         sel: which ids take part.
         nprobe: how many lists are searched.
-        max_codes: how many stored vectors at most; 0 for no limit.
+        max_codes: how many distances a search for neighbours computes for a query, at most; 0 for no limit. The entries
+            of a list behind what is left of it are not looked at, whether ``sel`` takes them or not.
         quantizer_params: parameters of the search of the quantizer.
-        max_lists_num: kept for FAISS's signature: faiss-cpu 1.15.1 does not look at it, either.
+        max_lists_num: a limit of FAISS's fast scan; it does not limit the searches of other lists, as in FAISS.
+        ensure_topk_full: ``max_codes`` counts as at least k, and ends a search behind a list, not within it.
+        max_empty_result_buckets: a range search ends after so many lists without a result, one after another; 0: never.
+        inverted_list_context: None: the lists here take none.
+
+    Raises:
+        TypeError: ``inverted_list_context`` is given.
     """
 
     def __init__(
@@ -72,12 +79,23 @@ class SearchParametersIVF(SearchParameters):
         max_codes: int = 0,
         quantizer_params: SearchParameters | None = None,
         max_lists_num: int = 0,
+        ensure_topk_full: bool = False,
+        max_empty_result_buckets: int = 0,
+        inverted_list_context: None = None,
     ) -> None:
         super().__init__(sel=sel)
         self.nprobe = nprobe
         self.max_codes = max_codes
         self.quantizer_params = quantizer_params
         self.max_lists_num = max_lists_num
+        self.ensure_topk_full = ensure_topk_full
+        self.max_empty_result_buckets = max_empty_result_buckets
+        if inverted_list_context is not None:
+            raise TypeError(
+                f"[{type(self).__name__}] inverted_list_context must be None, as lists here take none. "
+                f"Received {type(inverted_list_context).__name__}."
+            )
+        self.inverted_list_context = inverted_list_context
 
 
 IVFSearchParameters = SearchParametersIVF

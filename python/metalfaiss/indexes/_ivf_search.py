@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import mlx.core as mx
 import numpy as np
@@ -27,6 +27,16 @@ else:
 __all__ = ["IVFSearch"]
 
 _AT_ONCE = 64  # NumPy queries, up to which a search runs on the caller's thread, without a graph
+
+
+class Settings(NamedTuple):
+    """Of one search."""
+
+    nprobe: int
+    sel: _core.IdSelector | None
+    limits: dict[str, Any]  # of a search for neighbours
+    range_limits: dict[str, Any]
+    quantizer_params: SearchParameters | None
 
 
 class IVFSearch(_Base):
@@ -92,35 +102,41 @@ class IVFSearch(_Base):
         k = _host.integer(op, "k", k, 1)
         _checks.output(op, "D", x, D, (k,), np.float32)
         _checks.output(op, "I", x, I, (k,), np.int64)
-        nprobe, max_codes, sel, _ = self._settings(op, self._parameters(op, params))
+        settings = self._settings(op, self._parameters(op, params))
         found = _core.ivf_search_now(
             np.ascontiguousarray(x, dtype=np.float32),
             centers,
             self.quantizer.metric_type,
-            nprobe,
+            settings.nprobe,
             self.by_residual,
             self.invlists._native,
             self._codec(),
             k,
             self.metric_type,
-            max_codes=max_codes,
-            selector=sel,
+            selector=settings.sel,
+            **settings.limits,
         )
         return _host.output(found[0], D), _host.output(found[1], I)
 
-    def _settings(
-        self, op: str, params: SearchParameters | None
-    ) -> tuple[int, int, _core.IdSelector | None, SearchParameters | None]:
-        """nprobe, max_codes, a native selector, and parameters of the quantizer's search."""
+    def _settings(self, op: str, params: SearchParameters | None) -> Settings:
         sel = None if params is None or params.sel is None else params.sel._native
         chosen = params if isinstance(params, SearchParametersIVF) else None
         nprobe = _host.integer(op, "nprobe", self.nprobe if chosen is None else chosen.nprobe, 1)
         max_codes = _host.integer(op, "max_codes", self.max_codes if chosen is None else chosen.max_codes, 0, 2**62)
-        return min(nprobe, self.nlist), max_codes, sel, None if chosen is None else chosen.quantizer_params
+        if chosen is None:
+            return Settings(min(nprobe, self.nlist), sel, {"max_codes": max_codes}, {}, None)
+        empty = _host.integer(op, "max_empty_result_buckets", chosen.max_empty_result_buckets, 0)
+        return Settings(
+            min(nprobe, self.nlist),
+            sel,
+            {"max_codes": max_codes, "ensure_topk_full": bool(chosen.ensure_topk_full)},
+            {"max_empty_result_buckets": empty},
+            chosen.quantizer_params,
+        )
 
     def _probes(self, op: str, x: mx.array, params: SearchParameters | None, stream: Stream) -> mx.array:
-        nprobe, _, _, inner = self._settings(op, params)
-        return self.quantizer._find(op, x, nprobe, inner, stream)[1]
+        settings = self._settings(op, params)
+        return self.quantizer._find(op, x, settings.nprobe, settings.quantizer_params, stream)[1]
 
     def _search(
         self, x: mx.array, k: int, params: SearchParameters | None, stream: Stream
@@ -137,7 +153,7 @@ class IVFSearch(_Base):
         stream: Stream,
         places: bool = False,
     ) -> tuple[mx.array, mx.array]:
-        _, max_codes, sel, _ = self._settings(self._op("search"), params)
+        settings = self._settings(self._op("search"), params)
         return _core.ivf_search(
             x,
             mx.stop_gradient(probes, stream=stream),
@@ -146,10 +162,10 @@ class IVFSearch(_Base):
             self._codec(),
             k,
             self.metric_type,
-            max_codes=max_codes,
-            selector=sel,
+            selector=settings.sel,
             places=places,
             stream=stream,
+            **settings.limits,
         )
 
     def _range_search(
@@ -161,7 +177,7 @@ class IVFSearch(_Base):
     def _range_scan(
         self, x: mx.array, radius: float, probes: mx.array, params: SearchParameters | None
     ) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int64]]:
-        _, max_codes, sel, _ = self._settings(self._op("range_search"), params)
+        settings = self._settings(self._op("range_search"), params)
         queries, lists = _host.to_numpy(x, probes)
         return _core.ivf_range_search(
             queries,
@@ -171,8 +187,8 @@ class IVFSearch(_Base):
             self._codec(),
             radius,
             self.metric_type,
-            max_codes=max_codes,
-            selector=sel,
+            selector=settings.sel,
+            **settings.range_limits,
         )
 
     def search_preassigned(

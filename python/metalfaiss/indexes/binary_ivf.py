@@ -43,7 +43,7 @@ class IndexBinaryIVF(IndexBinary):
         quantizer: the index of the lists' codes.
         nlist: how many lists.
         nprobe: how many of them a search reads.
-        max_codes: how many codes a query is compared with at most; 0 for any.
+        max_codes: how many codes a search for neighbours compares a query with at most; 0 for any.
         invlists: the lists.
         direct_map: where codes lie by id.
         cp: how to cluster: ``ClusteringParameters``.
@@ -140,7 +140,14 @@ class IndexBinaryIVF(IndexBinary):
 
     def _scanned(self, params: SearchParameters | None) -> tuple[Any, _core.IdSelector | None, int]:
         """The lists, which ids, and how many codes at most."""
-        most = params.max_codes if isinstance(params, SearchParametersIVF) else self.max_codes
+        most = self.max_codes
+        if isinstance(params, SearchParametersIVF):
+            most = params.max_codes
+            if params.ensure_topk_full or params.max_empty_result_buckets:
+                raise ValueError(
+                    f"[{self._op('search')}] ensure_topk_full and max_empty_result_buckets must be False and 0 for "
+                    f"lists of binary codes. Received {params!r}."
+                )
         selector = None if params is None or params.sel is None else params.sel._native
         return self.invlists._native, selector, most
 
@@ -152,7 +159,8 @@ class IndexBinaryIVF(IndexBinary):
 
     def _range_search(self, x: mx.array, radius: float, params: SearchParameters | None, stream: Stream) -> Within:
         probes = self._probes(x, params, stream)
-        lims, D, I = _host.to_numpy(*_core.range_search_hamming_lists(x, probes, int(radius), *self._scanned(params)))
+        lists, selector, _ = self._scanned(params)
+        lims, D, I = _host.to_numpy(*_core.range_search_hamming_lists(x, probes, int(radius), lists, selector))
         return lims, D, I
 
     def search_preassigned(
@@ -183,7 +191,7 @@ class IndexBinaryIVF(IndexBinary):
         op = "range_search_preassigned"
         codes, probes = self._preassigned(op, x, Iq)
         below = int(np.ceil(_checks.radius(self._op(op), thresh)))
-        found = _core.range_search_hamming_lists(codes, probes, below, *self._scanned(None))
+        found = _core.range_search_hamming_lists(codes, probes, below, self.invlists._native)
         lims, D, I = _host.to_numpy(*found)
         return lims.astype(np.uint64), D, I
 
