@@ -1,11 +1,14 @@
 #include "index/inverted_lists.h"
 
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/vector.h>
 
 #include "bindings/bindings.h"
 #include "bindings/numpy_arrays.h"
 #include "index/direct_map.h"
 #include "index/id_selector.h"
+#include "index/lists_view.h"
 
 namespace metalfaiss {
 
@@ -30,9 +33,25 @@ std::vector<int64_t> sizes(const InvertedLists& lists) {
   return out;
 }
 
+void bind_view(nb::module_& m) {
+  using index::ListsView;
+  using index::ListsViewKind;
+  nb::class_<ListsView> view(m, "ListsView", "See metalfaiss.inverted_list_views, which checks the arguments.");
+  nb::enum_<ListsViewKind>(view, "Kind")
+      .value("hstack", ListsViewKind::hstack)
+      .value("vstack", ListsViewKind::vstack)
+      .value("slice", ListsViewKind::slice)
+      .value("masked", ListsViewKind::masked)
+      .value("stop_words", ListsViewKind::stop_words)
+      .value("capped", ListsViewKind::capped);
+  view.def(nb::init<ListsViewKind, int64_t, int64_t>(), "kind"_a, "first"_a = 0, "last"_a = 0)
+      .def("of", &ListsView::of, "parts"_a, nb::call_guard<nb::gil_scoped_release>());
+}
+
 }  // namespace
 
 void bind_inverted_lists(nb::module_& m) {
+  bind_view(m);
   nb::class_<InvertedLists>(m, "InvertedLists", "See metalfaiss.ArrayInvertedLists, which checks the arguments.")
       .def(nb::init<int64_t, int64_t>(), "nlist"_a, "code_size"_a)
       .def_prop_ro("nlist", &InvertedLists::nlist)

@@ -36,6 +36,11 @@ bool ListBuffer::claim(int64_t size, int64_t n) {
 InvertedLists::InvertedLists(int64_t nlist, int64_t code_size)
     : nlist_(nlist), code_size_(code_size), lists_(std::make_shared<std::vector<InvertedList>>(nlist)) {}
 
+InvertedLists::InvertedLists(std::vector<InvertedList> lists, int64_t code_size)
+    : nlist_(static_cast<int64_t>(lists.size())),
+      code_size_(code_size),
+      lists_(std::make_shared<std::vector<InvertedList>>(std::move(lists))) {}
+
 InvertedLists::InvertedLists(const InvertedLists& other) : nlist_(other.nlist_), code_size_(other.code_size_) {
   std::lock_guard lock(other.mutex_);
   lists_ = other.lists_;

@@ -68,6 +68,7 @@ class InvertedLists {
   using Members = cpu::FunctionRef<void(const int64_t* ids, int64_t n, uint8_t* out)>;
 
   InvertedLists(int64_t nlist, int64_t code_size);  // nlist, code_size >= 0
+  InvertedLists(std::vector<InvertedList> lists, int64_t code_size);
   InvertedLists(const InvertedLists& other);        // shares the lists until one of the two changes them
   InvertedLists& operator=(const InvertedLists&) = delete;
 

@@ -124,6 +124,16 @@ from metalfaiss.indexes.replicas import IndexProxy, IndexReplicas
 from metalfaiss.indexes.scalar_quantizer import IndexScalarQuantizer
 from metalfaiss.indexes.shards import IndexShards
 from metalfaiss.integration import install_as_faiss
+from metalfaiss.inverted_list_views import (
+    CappedInvertedLists,
+    HStackInvertedLists,
+    InvertedListsPtrVector,
+    MaskedInvertedLists,
+    ReadOnlyInvertedLists,
+    SliceInvertedLists,
+    StopWordsInvertedLists,
+    VStackInvertedLists,
+)
 from metalfaiss.inverted_lists import ArrayInvertedLists, DirectMap, InvertedLists
 from metalfaiss.io import (
     IO_FLAG_MMAP,
@@ -307,6 +317,7 @@ __all__ = [
     "BufferedIOReader",
     "BufferedIOWriter",
     "ByteVector",
+    "CappedInvertedLists",
     "CenteringTransform",
     "CharVector",
     "Clustering",
@@ -327,6 +338,7 @@ __all__ = [
     "FloatVector",
     "GpuClonerOptions",
     "GpuMultipleClonerOptions",
+    "HStackInvertedLists",
     "HadamardRotation",
     "IDSelector",
     "IDSelectorAll",
@@ -378,6 +390,7 @@ __all__ = [
     "IntVector",
     "IntersectionCriterion",
     "InvertedLists",
+    "InvertedListsPtrVector",
     "Kmeans",
     "LinearTransform",
     "LongLongVector",
@@ -391,6 +404,7 @@ __all__ = [
     "METRIC_NaNEuclidean",
     "MapInt64ToInt64",
     "MappedFileIOReader",
+    "MaskedInvertedLists",
     "MatrixStats",
     "NormalizationTransform",
     "OPQMatrix",
@@ -406,6 +420,7 @@ __all__ = [
     "PyCallbackIOWriter",
     "RandomRotationMatrix",
     "RangeSearchResult",
+    "ReadOnlyInvertedLists",
     "RemapDimensionsTransform",
     "ResultHeap",
     "SIMDConfig",
@@ -422,13 +437,16 @@ __all__ = [
     "SearchParameters",
     "SearchParametersIVF",
     "SearchParametersPreTransform",
+    "SliceInvertedLists",
     "StandardGpuResources",
+    "StopWordsInvertedLists",
     "UInt8",
     "UInt8Vector",
     "UInt16Vector",
     "UInt32Vector",
     "UInt64Vector",
     "Uint64Vector",
+    "VStackInvertedLists",
     "VectorIOReader",
     "VectorIOWriter",
     "VectorTransform",

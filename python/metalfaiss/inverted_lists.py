@@ -127,7 +127,7 @@ class InvertedLists:
         """
         op = self._op("add_entries")
         offset = self.list_size(list_no)
-        self._native.add_entries(list_no, *self._entries(op, ids, codes))
+        self._changed("add_entries").add_entries(list_no, *self._entries(op, ids, codes))
         return offset
 
     def update_entry(self, list_no: int, offset: int, id: int, code: Any) -> None:
@@ -143,12 +143,12 @@ class InvertedLists:
         op = self._op("update_entries")
         entries = self._entries(op, ids, codes)
         last = self.list_size(list_no) - len(entries[0])
-        self._native.update_entries(list_no, _host.integer(op, "offset", offset, 0, last), *entries)
+        self._changed("update_entries").update_entries(list_no, _host.integer(op, "offset", offset, 0, last), *entries)
 
     def resize(self, list_no: int, new_size: int) -> None:
         """Cuts a list, or extends it with entries of id -1 and codes of zeros."""
         op = "resize"
-        self._native.resize(self._list(op, list_no), _host.integer(self._op(op), "new_size", new_size, 0))
+        self._changed(op).resize(self._list(op, list_no), _host.integer(self._op(op), "new_size", new_size, 0))
 
     def prefetch_lists(self, list_nos: Any, n: int | None = None) -> None:
         """Kept for programs written for FAISS: lists are read where they lie."""
@@ -161,7 +161,7 @@ class InvertedLists:
 
     def reset(self) -> None:
         """Empties all lists."""
-        self._native.reset()
+        self._changed("reset").reset()
 
     def merge_from(self, oivf: InvertedLists, add_id: int = 0) -> None:
         """Moves the entries of other lists behind those of these, with ``add_id`` added to their ids.
@@ -171,7 +171,7 @@ class InvertedLists:
         """
         op = self._op("merge_from")
         self._require_same_form(op, oivf)
-        self._native.merge_from(oivf._native, _host.require_int(op, "add_id", add_id))
+        self._changed("merge_from").merge_from(oivf._changed("merge_from"), _host.require_int(op, "add_id", add_id))
 
     def permute_invlists(self, map: Any) -> None:
         """List ``i`` becomes what list ``map[i]`` was.
@@ -185,7 +185,7 @@ class InvertedLists:
                 f"[{self._op('permute_invlists')}] map must be a permutation of 0 to {self.nlist - 1}. "
                 f"Received shape {order.shape}."
             )
-        self._native.permute(order)
+        self._changed("permute_invlists").permute(order)
 
     def copy_subset_to(self, other: InvertedLists, subset_type: int, a1: int, a2: int) -> int:
         """Appends a subset of the entries to other lists.
@@ -224,11 +224,15 @@ class InvertedLists:
             else:
                 raise ValueError(f"[{op}] subset_type must be from 0 to 4. Received {subset_type!r}.")
             if chosen.size:
-                other._native.add_entries(list_no, ids[chosen], self.get_codes(list_no)[chosen])
+                other._changed("add_entries").add_entries(list_no, ids[chosen], self.get_codes(list_no)[chosen])
             copied += chosen.size
         return copied
 
     # ------------------------------------------------------------------------------------ helpers
+
+    def _changed(self, method: str) -> _core.InvertedLists:
+        """The lists that a method of this name changes."""
+        return self._native
 
     def _op(self, method: str) -> str:
         return f"{type(self).__name__}.{method}"

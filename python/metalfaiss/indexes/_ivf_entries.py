@@ -191,7 +191,7 @@ class IVFEntries(_Base):
         if self.direct_map.type == DirectMap.Array:
             raise RuntimeError(f"[{op}] The direct map must not be an array, whose ids have no gaps. Received one.")
         if self.direct_map.no():
-            removed = self.invlists._native.remove(selector._native)
+            removed = self.invlists._changed("remove").remove(selector._native)
         else:
             known = self.direct_map._native.pairs()[::2].copy()
             gone = known[selector._native.members(known).view(np.bool_)]
@@ -203,7 +203,7 @@ class IVFEntries(_Base):
 
     def _remove_one(self, id: int) -> None:
         place = self.direct_map.get(id)
-        moved = self.invlists._native.remove_at(place >> 32, place & 0xFFFFFFFF)
+        moved = self.invlists._changed("remove").remove_at(place >> 32, place & 0xFFFFFFFF)
         self.direct_map._native.erase(id)
         if moved >= 0:
             self.direct_map._native.set(moved, place)
@@ -227,7 +227,7 @@ class IVFEntries(_Base):
         self._check_keys(op, ids)
         lists = self._assigned(vectors)
         assign, codes = _host.to_numpy(lists, self._encode(vectors, lists))
-        native, places = self.invlists._native, self.direct_map._native
+        native, places = self.invlists._changed("update_entries"), self.direct_map._native
         with self._lock:
             for id, list_no, code in zip(ids.tolist(), assign.tolist(), codes, strict=True):
                 place = self.direct_map.get(id)
@@ -320,7 +320,9 @@ class IVFEntries(_Base):
             op = self._op("add_sa_codes")
             raise ValueError(f"[{op}] codes must name lists from 0 to {self.nlist - 1}. Received {assign.max()}.")
         keys = np.arange(self.ntotal, self.ntotal + n) if ids is None else ids
-        places = self.invlists._native.add(assign, keys, np.ascontiguousarray(codes[:, self.coarse_code_size() :]))
+        places = self.invlists._changed("add_entries").add(
+            assign, keys, np.ascontiguousarray(codes[:, self.coarse_code_size() :])
+        )
         self.direct_map._native.add(keys, places)
         self._ntotal += n
 

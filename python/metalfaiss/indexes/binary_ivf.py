@@ -17,7 +17,7 @@ from metalfaiss.indexes._code_store import Codes, Within
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.binary import IndexBinary
 from metalfaiss.indexes.flat import IndexFlatL2
-from metalfaiss.inverted_lists import ArrayInvertedLists, DirectMap
+from metalfaiss.inverted_lists import ArrayInvertedLists, DirectMap, InvertedLists
 from metalfaiss.search_parameters import SearchParameters, SearchParametersIVF
 
 __all__ = ["IndexBinaryIVF"]
@@ -63,7 +63,7 @@ class IndexBinaryIVF(IndexBinary):
         self.quantizer = quantizer
         self._nlist = _host.integer(name, "nlist", nlist, 1)
         self.nprobe, self.max_codes = 1, 0
-        self.invlists = ArrayInvertedLists(nlist, self.code_size)
+        self.invlists: InvertedLists = ArrayInvertedLists(nlist, self.code_size)
         self.direct_map = DirectMap()
         self.cp = ClusteringParameters()
         self.cp.niter = 10
@@ -100,7 +100,7 @@ class IndexBinaryIVF(IndexBinary):
     def _add_with_ids(self, x: mx.array, ids: Ids) -> None:
         _, assigned = self.quantizer._search(x, 1, None, mx.Device(mx.cpu))
         codes, lists = _host.to_numpy(x, assigned)
-        places = self.invlists._native.add(lists.reshape(-1), ids, codes)
+        places = self.invlists._changed("add_entries").add(lists.reshape(-1), ids, codes)
         self.direct_map._native.add(ids, places)
         self._ntotal += ids.size
 
@@ -114,7 +114,7 @@ class IndexBinaryIVF(IndexBinary):
             raise RuntimeError(
                 f"[{self._op('remove_ids')}] The direct map must be none, or a hash table. Received an array."
             )
-        removed = int(self.invlists._native.remove(selector._native))
+        removed = int(self.invlists._changed("remove").remove(selector._native))
         self._ntotal -= removed
         self._restore_map()
         return removed
@@ -231,7 +231,7 @@ class IndexBinaryIVF(IndexBinary):
             except ValueError as error:
                 raise RuntimeError(f"[{self._op('set_direct_map_type')}] {error}") from error
 
-    def replace_invlists(self, invlists: ArrayInvertedLists, own: bool = False) -> None:
+    def replace_invlists(self, invlists: InvertedLists, own: bool = False) -> None:
         """Searches other lists of the same form from now on; ``own`` is kept for FAISS's signature.
 
         Raises:

@@ -184,7 +184,7 @@ class IndexIVF(IVFSearch, IVFEntries, Index):
         self._store(_host.view(self._encode(x, mx.array(assign))), ids, assign)
 
     def _store(self, codes: NDArray[np.uint8], ids: NDArray[np.int64], assign: NDArray[np.int64]) -> None:
-        places = self.invlists._native.add(assign, ids, codes)
+        places = self.invlists._changed("add_entries").add(assign, ids, codes)
         self.direct_map._native.add(ids, places)
         self._ntotal += len(ids)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from metalfaiss import _core
-from metalfaiss.inverted_lists import ArrayInvertedLists
+from metalfaiss.inverted_list_views import _View
+from metalfaiss.inverted_lists import ArrayInvertedLists, InvertedLists
 from metalfaiss.io.records import Record
 from metalfaiss.io.registry import reads, writes
 
@@ -35,8 +36,8 @@ def read_lists(record: Record) -> ArrayInvertedLists:
     return lists
 
 
-@writes(ArrayInvertedLists)
-def write_lists(lists: ArrayInvertedLists) -> Any:
+@writes(ArrayInvertedLists, _View)
+def write_lists(lists: InvertedLists) -> Any:
     return lists._native
 
 
