@@ -43,6 +43,12 @@ from metalfaiss.clustering import (
     kmeans_clustering,
 )
 from metalfaiss.config import show_config
+from metalfaiss.distance_computers import (
+    DistanceComputer,
+    FlatCodesDistanceComputer,
+    NegativeDistanceComputer,
+    get_extra_distance_computer,
+)
 from metalfaiss.distances import knn
 from metalfaiss.environment import (
     FAISS_VERSION_MAJOR,
@@ -113,6 +119,7 @@ from metalfaiss.indexes.binary_id_map import IndexBinaryIDMap, IndexBinaryIDMap2
 from metalfaiss.indexes.binary_ivf import IndexBinaryIVF
 from metalfaiss.indexes.flat import IndexFlat, IndexFlatIP, IndexFlatL2
 from metalfaiss.indexes.flat_1d import IndexFlat1D
+from metalfaiss.indexes.flat_codes import IndexFlatCodes
 from metalfaiss.indexes.idmap import IndexIDMap, IndexIDMap2
 from metalfaiss.indexes.ivf import IndexIVF
 from metalfaiss.indexes.ivf_flat import IndexIVFFlat
@@ -328,9 +335,11 @@ __all__ = [
     "ClusteringIterationStats",
     "ClusteringParameters",
     "DirectMap",
+    "DistanceComputer",
     "DoubleVector",
     "FileIOReader",
     "FileIOWriter",
+    "FlatCodesDistanceComputer",
     "Float16",
     "Float32",
     "Float32Vector",
@@ -365,6 +374,7 @@ __all__ = [
     "IndexFileError",
     "IndexFlat",
     "IndexFlat1D",
+    "IndexFlatCodes",
     "IndexFlatIP",
     "IndexFlatL2",
     "IndexIDMap",
@@ -406,6 +416,7 @@ __all__ = [
     "MappedFileIOReader",
     "MaskedInvertedLists",
     "MatrixStats",
+    "NegativeDistanceComputer",
     "NormalizationTransform",
     "OPQMatrix",
     "OnDiskInvertedLists",
@@ -490,6 +501,7 @@ __all__ = [
     "fvec_sub",
     "fvecs2bitvecs",
     "get_compile_options",
+    "get_extra_distance_computer",
     "get_invlist_range",
     "get_mem_usage_kb",
     "get_num_gpus",

@@ -29,6 +29,10 @@ class CCalls:
         """``train`` on n vectors."""
         self.train(_rows(self, n, x))
 
+    def train_with_queries(self: Any, n: int, x: NDArray[Any], n_train_q: int, xq_train: NDArray[Any]) -> None:
+        """``train`` on n vectors; no type of index here learns from queries."""
+        self.train(_rows(self, n, x))
+
     def add_c(self: Any, n: int, x: NDArray[Any]) -> None:
         """``add`` of n vectors."""
         self.add(_rows(self, n, x))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 from metalfaiss._host import Array
+from metalfaiss.distance_computers import DistanceComputer
 from metalfaiss.indexes import _checks
 from metalfaiss.indexes._state import State
 from metalfaiss.numeric import Float32
@@ -129,6 +130,10 @@ class Stored(State):
             self._check_keys(op, ids)
         found = vectors.astype(mx.float32) - self._reconstruct_batch(mx.array(ids))
         return found if isinstance(xs, mx.array) else _host.output(_host.to_numpy(found)[0], residuals)
+
+    def get_distance_computer(self) -> DistanceComputer:
+        """Distances of a query to single stored vectors, by id; they need what ``reconstruct`` needs."""
+        return DistanceComputer(self.reconstruct, self.d, self.metric_type, self.metric_arg)
 
     # ----------------------------------------------------------------------------------- encoding
 

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 from metalfaiss._host import Stream
-from metalfaiss.indexes import _chunks
+from metalfaiss.indexes import _checks, _chunks
 from metalfaiss.indexes._chunks import Chunks
 from metalfaiss.indexes._merge import Ranges
-from metalfaiss.indexes.base import Index
+from metalfaiss.indexes.flat_codes import IndexFlatCodes
 from metalfaiss.metrics import METRIC_INNER_PRODUCT, METRIC_L2, NAMES
+from metalfaiss.numeric import Float32
 from metalfaiss.search_parameters import SearchParameters
 from metalfaiss.selectors import IDSelector
 from metalfaiss.vectors import UInt8Vector
@@ -29,7 +30,7 @@ def selected(params: SearchParameters | None, ntotal: int) -> NDArray[np.int64] 
     return None if params is None or params.sel is None else params.sel._native.positions(ntotal)
 
 
-class IndexFlat(Index):
+class IndexFlat(IndexFlatCodes):
     """Exact search by squared L2 distance, inner product, or another of FAISS's metrics.
 
     For the first two the ids are those of a float64 computation, except where two distances differ by less than 1e-6
@@ -147,6 +148,37 @@ class IndexFlat(Index):
 
     def _reconstruct_batch(self, ids: mx.array) -> mx.array:
         return _chunks.take(self._chunks, ids)
+
+    def compute_distance_subset(
+        self, n: int, x: NDArray[Any], k: int, distances: NDArray[np.float32], labels: NDArray[np.int64]
+    ) -> None:
+        """Writes the distances of each query to k stored vectors of its own.
+
+        Args:
+            n: how many queries.
+            x: shape (n, d).
+            k: how many vectors for each.
+            distances: shape (n, k), float32, where they are written to: an id of -1 gets an infinite L2 distance, or
+                a similarity of minus infinity.
+            labels: the ids, shape (n, k).
+
+        Raises:
+            TypeError, ValueError: a dtype or shape is wrong, or an id does not exist.
+            RuntimeError: the metric is neither ``METRIC_L2`` nor ``METRIC_INNER_PRODUCT``.
+        """
+        op = self._op("compute_distance_subset")
+        product = self.metric_type == METRIC_INNER_PRODUCT
+        if not product and self.metric_type != METRIC_L2:
+            raise RuntimeError(f"[{op}] The metric must be L2 or inner product. Received {NAMES[self.metric_type]}.")
+        queries = _checks.vectors(op, x.reshape(-1)[: n * self.d].reshape(n, -1), self.d, Float32).astype(mx.float32)
+        ids = _checks.stored_ids(op, np.asarray(labels).reshape(-1)[: n * k], n * k).reshape(n, k)
+        self._check_keys(op, ids[ids >= 0])
+        stored = self._reconstruct_batch(mx.array(ids.reshape(-1))).reshape(n, k, self.d)
+        each = queries[:, None]
+        found = _host.to_numpy((each * stored).sum(-1) if product else ((each - stored) ** 2).sum(-1))[0]
+        found[ids < 0] = -np.inf if product else np.inf
+        _host.check_output(op, "distances", distances.reshape(-1)[: n * k], (n * k,), np.float32)
+        distances.reshape(-1)[: n * k] = found.reshape(-1)
 
     def __getstate__(self) -> dict[str, Any]:
         name = next(name for name, dtype in _DTYPES.items() if dtype == self.dtype)

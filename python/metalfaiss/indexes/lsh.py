@@ -14,8 +14,8 @@ from metalfaiss.hamming import bitvecs2fvecs, fvecs2bitvecs
 from metalfaiss.indexes import _checks, _chunks
 from metalfaiss.indexes._code_store import CodeStore
 from metalfaiss.indexes._merge import Ranges, concatenated
-from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.flat import selected
+from metalfaiss.indexes.flat_codes import IndexFlatCodes
 from metalfaiss.metrics import METRIC_L2
 from metalfaiss.search_parameters import SearchParameters
 from metalfaiss.transforms import LinearTransform, RandomRotationMatrix
@@ -27,7 +27,7 @@ _SEED = 5  # FAISS's, of the rotation
 _DECODED = 2**22  # numbers of decoded vectors to hold at once
 
 
-class IndexLSH(Index):
+class IndexLSH(IndexFlatCodes):
     """Signs of random projections as codes (Charikar, "Similarity estimation techniques from rounding algorithms",
     2002). Distances are Hamming distances as float32; those of ``range_search`` are squared L2 distances to the vectors
     that the codes stand for, as in FAISS. There are no derivatives.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 from metalfaiss._host import Array, Stream
+from metalfaiss.distance_computers import DistanceComputer, TransformedDistanceComputer
 from metalfaiss.indexes import _checks
 from metalfaiss.indexes.base import Index
 from metalfaiss.numeric import Float32
@@ -122,6 +123,10 @@ class IndexPreTransform(Index):
         """
         vectors = _checks.vectors(self._op("reverse_chain"), xt, self.index.d, Float32).astype(mx.float32)
         return _checks.returned(xt, self._backward(vectors), None)
+
+    def get_distance_computer(self) -> DistanceComputer:
+        """Distances of a query, transformed, to single vectors of the index inside."""
+        return TransformedDistanceComputer(self.index.get_distance_computer(), self.d, self.apply_chain)
 
     def _forward(self, x: mx.array) -> mx.array:
         for transform in self.chain:

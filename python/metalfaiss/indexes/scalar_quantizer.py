@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from metalfaiss import _core, _host
 from metalfaiss._host import Stream
-from metalfaiss.indexes.base import Index
+from metalfaiss.indexes.flat_codes import IndexFlatCodes
 from metalfaiss.inverted_lists import ArrayInvertedLists
 from metalfaiss.metrics import METRIC_INNER_PRODUCT, METRIC_L2
 from metalfaiss.scalar_quantizer import ScalarQuantizer
@@ -20,7 +20,7 @@ from metalfaiss.selectors import IDSelector
 __all__ = ["IndexScalarQuantizer"]
 
 
-class IndexScalarQuantizer(Index):
+class IndexScalarQuantizer(IndexFlatCodes):
     """Codes of a scalar quantizer, all of them searched: 4, 2 or 8 times smaller than ``IndexFlat``.
 
     Distances are those of the decoded vectors, which exist a few at a time. The ids are those of a float64 computation
