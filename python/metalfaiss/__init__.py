@@ -115,6 +115,7 @@ from metalfaiss.helpers import (
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.binary import IndexBinary
 from metalfaiss.indexes.binary_flat import IndexBinaryFlat
+from metalfaiss.indexes.binary_group import IndexBinaryReplicas, IndexBinaryShards
 from metalfaiss.indexes.binary_id_map import IndexBinaryIDMap, IndexBinaryIDMap2
 from metalfaiss.indexes.binary_ivf import IndexBinaryIVF
 from metalfaiss.indexes.flat import IndexFlat, IndexFlatIP, IndexFlatL2
@@ -124,12 +125,14 @@ from metalfaiss.indexes.idmap import IndexIDMap, IndexIDMap2
 from metalfaiss.indexes.ivf import IndexIVF
 from metalfaiss.indexes.ivf_flat import IndexIVFFlat
 from metalfaiss.indexes.ivf_scalar_quantizer import IndexIVFScalarQuantizer
+from metalfaiss.indexes.level1 import Level1Quantizer
 from metalfaiss.indexes.lsh import IndexLSH
 from metalfaiss.indexes.pretransform import IndexPreTransform
 from metalfaiss.indexes.refine import IndexRefine, IndexRefineFlat
 from metalfaiss.indexes.replicas import IndexProxy, IndexReplicas
 from metalfaiss.indexes.scalar_quantizer import IndexScalarQuantizer
 from metalfaiss.indexes.shards import IndexShards
+from metalfaiss.indexes.shards_ivf import IndexShardsIVF
 from metalfaiss.integration import install_as_faiss
 from metalfaiss.inverted_list_views import (
     CappedInvertedLists,
@@ -371,6 +374,8 @@ __all__ = [
     "IndexBinaryIDMap",
     "IndexBinaryIDMap2",
     "IndexBinaryIVF",
+    "IndexBinaryReplicas",
+    "IndexBinaryShards",
     "IndexFileError",
     "IndexFlat",
     "IndexFlat1D",
@@ -392,6 +397,7 @@ __all__ = [
     "IndexReplicas",
     "IndexScalarQuantizer",
     "IndexShards",
+    "IndexShardsIVF",
     "Int8",
     "Int8Vector",
     "Int16Vector",
@@ -402,6 +408,7 @@ __all__ = [
     "InvertedLists",
     "InvertedListsPtrVector",
     "Kmeans",
+    "Level1Quantizer",
     "LinearTransform",
     "LongLongVector",
     "LongVector",

@@ -39,6 +39,9 @@ class IVFEntries(_Base):
 
     if TYPE_CHECKING:
 
+        def coarse_code_size(self) -> int: ...
+        def _listno_codes(self, lists: NDArray[np.int64]) -> NDArray[np.uint8]: ...
+        def _lists_of(self, codes: NDArray[np.uint8]) -> NDArray[np.int64]: ...
         def _encode(self, x: mx.array, lists: mx.array) -> mx.array: ...
         def _decode(self, codes: mx.array, lists: mx.array) -> mx.array: ...
         def _assigned(self, x: mx.array, stream: Stream = None) -> mx.array: ...
@@ -288,13 +291,6 @@ class IVFEntries(_Base):
 
     # ------------------------------------------------------------------------------------- encoding
 
-    def coarse_code_size(self) -> int:
-        """Bytes of the number of a list in the codes of ``sa_encode``."""
-        return max((self.nlist - 1).bit_length() + 7, 0) // 8
-
-    def _listno_codes(self, lists: NDArray[np.int64]) -> NDArray[np.uint8]:
-        return lists.astype("<i8")[:, None].view(np.uint8)[:, : self.coarse_code_size()]
-
     def _sa_code_size(self) -> int:
         return self.coarse_code_size() + self.code_size
 
@@ -307,13 +303,6 @@ class IVFEntries(_Base):
         given = _host.to_numpy(codes)[0]
         return self._decode(mx.array(given[:, self.coarse_code_size() :]), mx.array(self._lists_of(given)))
 
-    def _lists_of(self, codes: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """The numbers of lists that codes begin with."""
-        coarse = self.coarse_code_size()
-        lists = np.zeros((len(codes), 8), dtype=np.uint8)
-        lists[:, :coarse] = codes[:, :coarse]
-        return lists.view("<i8")[:, 0].astype(np.int64)
-
     def _add_sa_codes(self, codes: NDArray[np.uint8], ids: NDArray[np.int64] | None) -> None:
         assign, n = self._lists_of(codes), len(codes)
         if n and assign.max() >= self.nlist:
@@ -325,14 +314,6 @@ class IVFEntries(_Base):
         )
         self.direct_map._native.add(keys, places)
         self._ntotal += n
-
-    def encode_listno(self, list_no: int, code: NDArray[np.uint8]) -> None:
-        """Writes the number of a list to the first ``coarse_code_size()`` bytes of a code."""
-        code[: self.coarse_code_size()] = self._listno_codes(np.array([list_no], dtype=np.int64))[0]
-
-    def decode_listno(self, code: NDArray[np.uint8]) -> int:
-        """The number of the list that a code begins with."""
-        return int(self._lists_of(np.asarray(code, dtype=np.uint8)[None])[0])
 
     def encode_vectors(
         self, n: int, x: Array, list_nos: Any, codes: NDArray[np.uint8], include_listnos: bool = False

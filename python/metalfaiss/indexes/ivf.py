@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from typing import Any
 
@@ -12,13 +11,13 @@ from numpy.typing import NDArray
 
 from metalfaiss import _core, _host
 from metalfaiss._host import Array, Stream
-from metalfaiss.clustering import Clustering, ClusteringParameters
+from metalfaiss.clustering import ClusteringParameters
 from metalfaiss.indexes import _checks
 from metalfaiss.indexes._assign import guided, nearest
 from metalfaiss.indexes._ivf_entries import IVFEntries
 from metalfaiss.indexes._ivf_search import IVFSearch
 from metalfaiss.indexes.base import Index
-from metalfaiss.indexes.flat import IndexFlat
+from metalfaiss.indexes.level1 import Level1Quantizer
 from metalfaiss.inverted_lists import ArrayInvertedLists, DirectMap, InvertedLists
 from metalfaiss.metrics import METRIC_INNER_PRODUCT, METRIC_L2
 from metalfaiss.numeric import Float32
@@ -27,7 +26,7 @@ from metalfaiss.search_parameters import SearchParametersIVF
 __all__ = ["IndexIVF"]
 
 
-class IndexIVF(IVFSearch, IVFEntries, Index):
+class IndexIVF(IVFSearch, IVFEntries, Level1Quantizer, Index):
     """Base class of the indexes with inverted lists.
 
     Attributes:
@@ -50,23 +49,15 @@ class IndexIVF(IVFSearch, IVFEntries, Index):
 
     def __init__(self, quantizer: Index, d: int, nlist: int, code_size: int, metric: int = METRIC_L2) -> None:
         super().__init__(d, metric)
-        op = type(self).__name__
         if metric not in (METRIC_L2, METRIC_INNER_PRODUCT):
+            op = type(self).__name__
             raise ValueError(f"[{op}] metric must be METRIC_L2 or METRIC_INNER_PRODUCT. Received {metric!r}.")
-        if not isinstance(quantizer, Index):
-            raise TypeError(f"[{op}] quantizer must be an index. Received {type(quantizer).__name__}.")
-        if quantizer.d != d:
-            raise ValueError(f"[{op}] quantizer must have d {d}. Received {quantizer.d}.")
-        self.quantizer = quantizer
-        self.nlist = _host.integer(op, "nlist", nlist, 1)
+        self._init_level1(quantizer, nlist)
+        self.cp = ClusteringParameters(niter=10, spherical=metric == METRIC_INNER_PRODUCT)
         self.nprobe = 1
         self.max_codes = 0
         self.parallel_mode = 0
-        self.own_fields = False
         self.own_invlists = True
-        self.quantizer_trains_alone = 0
-        self.clustering_index: Index | None = None
-        self.cp = ClusteringParameters(niter=10, spherical=metric == METRIC_INNER_PRODUCT)
         self.by_residual = True
         self.code_size = code_size
         self.invlists: InvertedLists = ArrayInvertedLists(self.nlist, code_size)
@@ -108,35 +99,6 @@ class IndexIVF(IVFSearch, IVFEntries, Index):
             x = x[mx.array(np.random.default_rng(1234).permutation(x.shape[0])[:most])] if x.shape[0] > most else x
             self._train_encoder(self._residuals(x, self._assigned(x)))
         self.is_trained = True
-
-    def _train_quantizer(self, x: mx.array) -> None:
-        op = self._op("train")
-        quantizer = self.quantizer
-        if quantizer.is_trained and quantizer.ntotal == self.nlist:
-            return
-        if self.quantizer_trains_alone == 1:
-            quantizer.verbose = self.verbose
-            quantizer.train(x)
-            self._require_same(op, "nlist, as the quantizer's ntotal", self.nlist, quantizer.ntotal)
-        elif self.quantizer_trains_alone in (0, 2):
-            parameters = copy.copy(self.cp)
-            parameters.verbose |= self.verbose
-            clustering = Clustering(self.d, self.nlist, parameters)
-            quantizer.reset()
-            own = self.clustering_index
-            if self.quantizer_trains_alone == 2 and own is None:
-                own = IndexFlat(self.d, self.metric_type)
-            clustering.train(x, quantizer if own is None else own)
-            if own is not None:
-                centroids = mx.array(np.asarray(clustering.centroids, dtype=np.float32).reshape(self.nlist, self.d))
-                if self.quantizer_trains_alone == 2 and not quantizer.is_trained:
-                    quantizer.train(centroids)
-                quantizer.add(centroids)
-            quantizer.is_trained = True
-        else:
-            raise ValueError(
-                f"[{op}] quantizer_trains_alone must be 0, 1 or 2. Received {self.quantizer_trains_alone!r}."
-            )
 
     # -------------------------------------------------------------------------------------- adding
 

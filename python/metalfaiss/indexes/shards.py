@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
@@ -85,7 +86,7 @@ class IndexShards(Group):
                 f"Received {x.shape[0]} vectors for shards that hold {self.ntotal}."
             )
         for member, part in zip(members, self._parts(x.shape[0]), strict=True):
-            member._add(_host.finish(x[part], x))
+            self._fill(member, _host.finish(x[part], x), None)
         return None
 
     def _add_with_ids(self, x: mx.array, ids: NDArray[np.int64]) -> None:
@@ -95,7 +96,14 @@ class IndexShards(Group):
                 f"[{self._op('add_with_ids')}] successive_ids must be False for vectors with ids. Received True."
             )
         for member, part in zip(members, self._parts(x.shape[0]), strict=True):
-            member._add_with_ids(_host.finish(x[part], x), ids[part])
+            self._fill(member, _host.finish(x[part], x), ids[part])
+
+    def _fill(self, member: Any, x: mx.array, ids: NDArray[np.int64] | None) -> None:
+        """Adds vectors to a shard."""
+        if ids is None:
+            member._add(x)
+        else:
+            member._add_with_ids(x, ids)
 
     def _inner(self, params: SearchParameters | None, start: int, member: Index) -> SearchParameters | None:
         sel = None if params is None else params._filter()
@@ -107,11 +115,24 @@ class IndexShards(Group):
         self, x: mx.array, k: int, params: SearchParameters | None, stream: Stream
     ) -> tuple[mx.array, mx.array]:
         op = self._op("search")
+        find = self._finder(op, x, k, params, stream)
         found = []
         for member, start in zip(self._require_members(op), self._starts(), strict=False):
-            D, I = member._find(op, x, k, self._inner(params, start, member), stream)
+            D, I = find(member, self._inner(params, start, member))
             found.append((D, _merge.shifted(I, start, stream) if start else I))
         return _merge.best(found, k, is_similarity_metric(self.metric_type), stream)
+
+    def _finder(
+        self, op: str, x: mx.array, k: int, params: SearchParameters | None, stream: Stream
+    ) -> Callable[[Any, SearchParameters | None], tuple[mx.array, mx.array]]:
+        """How a shard is searched, with parameters in its own ids."""
+        return lambda member, inner: member._find(op, x, k, inner, stream)
+
+    def _range_finder(
+        self, op: str, x: mx.array, radius: float, params: SearchParameters | None, stream: Stream
+    ) -> Callable[[Any, SearchParameters | None], _merge.Ranges]:
+        """How a shard is searched by distance."""
+        return lambda member, inner: member._find_within(op, x, radius, inner, stream)
 
     def _range_search(
         self, x: mx.array, radius: float, params: SearchParameters | None, stream: Stream
@@ -119,10 +140,11 @@ class IndexShards(Group):
         op = self._op("range_search")
         members = self._require_members(op)
         mx.eval(x)
+        find = self._range_finder(op, x, radius, params, stream)
 
         def search(at: tuple[Index, int]) -> _merge.Ranges:
             member, start = at
-            lims, D, I = member._find_within(op, x, radius, self._inner(params, start, member), stream)
+            lims, D, I = find(member, self._inner(params, start, member))
             return lims, D, I + start
 
         return _merge.concatenated(self._each(list(zip(members, self._starts(), strict=False)), search), x.shape[0])
