@@ -69,7 +69,7 @@ class InvertedLists {
 
   InvertedLists(int64_t nlist, int64_t code_size);  // nlist, code_size >= 0
   InvertedLists(std::vector<InvertedList> lists, int64_t code_size);
-  InvertedLists(const InvertedLists& other);        // shares the lists until one of the two changes them
+  InvertedLists(const InvertedLists& other);  // shares the lists until one of the two changes them
   InvertedLists& operator=(const InvertedLists&) = delete;
 
   int64_t nlist() const { return nlist_; }
