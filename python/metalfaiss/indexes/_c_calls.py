@@ -71,12 +71,12 @@ class CCalls:
 
     def reconstruct_c(self: Any, key: int, recons: NDArray[Any]) -> None:
         """``reconstruct`` to ``recons``."""
-        vector = self.reconstruct(key)
+        vector = np.asarray(self.reconstruct(key))
         recons.reshape(-1)[: vector.size] = vector
 
     def reconstruct_n_c(self: Any, i0: int, ni: int, recons: NDArray[Any]) -> None:
         """``reconstruct_n`` to ``recons``."""
-        vectors = self.reconstruct_n(i0, ni)
+        vectors = np.asarray(self.reconstruct_n(i0, ni))
         recons.reshape(-1)[: vectors.size] = vectors.ravel()
 
     def remove_ids_c(self: Any, sel: Any) -> int:
