@@ -16,10 +16,10 @@ constexpr const char* kSearch = "search_hamming_lists";
 constexpr const char* kRangeHammingLists = "range_search_hamming_lists";
 constexpr int64_t kBlock = 1024;  // codes compared at once
 
-struct Hit {
+struct ListedHit {
   int32_t distance;
   int64_t id;
-  bool operator<(const Hit& o) const { return distance != o.distance ? distance < o.distance : id < o.id; }
+  bool operator<(const ListedHit& o) const { return distance != o.distance ? distance < o.distance : id < o.id; }
 };
 
 // Calls see(n, distances, ids) for the codes of one query's lists, block by block. `see` is given those selected.
@@ -83,7 +83,7 @@ class Best {
 
   int64_t taken() const { return taken_; }
 
-  const std::vector<Hit>& sorted() {
+  const std::vector<ListedHit>& sorted() {
     shrink();
     std::sort(hits_.begin(), hits_.end());
     return hits_;
@@ -102,8 +102,8 @@ class Best {
 
   size_t k_;
   int64_t taken_ = 0;
-  std::vector<Hit> hits_;
-  Hit worst_{std::numeric_limits<int32_t>::max(), kAny};  // the k-th, as far as known
+  std::vector<ListedHit> hits_;
+  ListedHit worst_{std::numeric_limits<int32_t>::max(), kAny};  // the k-th, as far as known
 };
 
 class SearchHammingLists : public mx::Primitive {
@@ -123,7 +123,7 @@ class SearchHammingLists : public mx::Primitive {
                                 lists, [&](int64_t n, const int32_t* d, const int64_t* at) { best.see(n, d, at); });
         counts.nheap_updates = best.taken();
         ivf_stats().add(counts);
-        const std::vector<Hit>& found = best.sorted();
+        const std::vector<ListedHit>& found = best.sorted();
         for (int64_t j = 0; j < k; j++) {
           bool there = j < static_cast<int64_t>(found.size());
           distances.data<int32_t>()[i * k + j] = there ? found[j].distance : std::numeric_limits<int32_t>::max();
@@ -186,7 +186,7 @@ std::tuple<mx::array, mx::array, mx::array> range_search_hamming_lists(const mx:
   mx::eval(inputs);
   Stopwatch watch;
   int64_t nq = xq.shape(0), nprobe = probes.shape(1);
-  std::vector<std::vector<Hit>> hits(nq);
+  std::vector<std::vector<ListedHit>> hits(nq);
   cpu::parallel_for(nq, [&](int64_t i) {
     IvfCounts counts = scan(inputs[0].data<uint8_t>() + i * lists.code_size, inputs[1].data<int64_t>() + i * nprobe,
                             nprobe, lists, [&](int64_t n, const int32_t* d, const int64_t* ids) {
@@ -197,13 +197,13 @@ std::tuple<mx::array, mx::array, mx::array> range_search_hamming_lists(const mx:
                               }
                             });
     ivf_stats().add(counts);
-    std::sort(hits[i].begin(), hits[i].end(), [](const Hit& a, const Hit& b) { return a.id < b.id; });
+    std::sort(hits[i].begin(), hits[i].end(), [](const ListedHit& a, const ListedHit& b) { return a.id < b.id; });
   });
   ivf_stats().add({.search_time = watch.milliseconds()});
   std::vector<int64_t> lims{0}, ids;
   std::vector<float> distances;
   for (const auto& of_query : hits) {
-    for (const Hit& h : of_query) {
+    for (const ListedHit& h : of_query) {
       distances.push_back(static_cast<float>(h.distance));
       ids.push_back(h.id);
     }

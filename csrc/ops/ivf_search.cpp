@@ -226,42 +226,42 @@ void ivf_assign_and_search(const IvfSource& source, const float* xq, int64_t nq,
 
 namespace {
 
-struct Hit {
+struct ProbeHit {
   int64_t query, id;
   float distance;
 };
 
 // All entries within a radius, in any order.
-std::vector<Hit> hits_within(const IvfSource& source, const float* xq, int64_t nq, const int64_t* probes,
-                             int64_t nprobe, const float* centroids, float radius, cpu::IvfScanCounts& counts) {
-  std::vector<std::vector<Hit>> found(cpu::num_threads());
+std::vector<ProbeHit> hits_within(const IvfSource& source, const float* xq, int64_t nq, const int64_t* probes,
+                                  int64_t nprobe, const float* centroids, float radius, cpu::IvfScanCounts& counts) {
+  std::vector<std::vector<ProbeHit>> found(cpu::num_threads());
   std::vector<cpu::ScanList> lists = scan_lists(source, probes, nq * nprobe);
   cpu::IvfScanArgs args = scan_args(source, lists, xq, nq, probes, nprobe, centroids);
   args.counts = &counts;
   auto emit = [](void* sink, int64_t worker, int64_t query, float distance, int64_t id) {
-    (*static_cast<std::vector<std::vector<Hit>>*>(sink))[worker].push_back({query, id, distance});
+    (*static_cast<std::vector<std::vector<ProbeHit>>*>(sink))[worker].push_back({query, id, distance});
   };
   cpu::ivf_range_scan({args, radius, emit, &found});
-  std::vector<Hit> all;
-  for (const std::vector<Hit>& hits : found) {
+  std::vector<ProbeHit> all;
+  for (const std::vector<ProbeHit>& hits : found) {
     all.insert(all.end(), hits.begin(), hits.end());
   }
   return all;
 }
 
 // The same list by list, until a query has seen `patience` of them without a result one after another.
-std::vector<Hit> hits_until_empty(const IvfSource& source, const float* xq, int64_t nq, const int64_t* probes,
-                                  int64_t nprobe, const float* centroids, float radius, int64_t patience,
-                                  cpu::IvfScanCounts& counts) {
-  std::vector<Hit> all;
+std::vector<ProbeHit> hits_until_empty(const IvfSource& source, const float* xq, int64_t nq, const int64_t* probes,
+                                       int64_t nprobe, const float* centroids, float radius, int64_t patience,
+                                       cpu::IvfScanCounts& counts) {
+  std::vector<ProbeHit> all;
   std::vector<int64_t> column(nq), empty(nq);
   for (int64_t j = 0; j < nprobe; j++) {
     for (int64_t q = 0; q < nq; q++) {
       column[q] = empty[q] < patience ? probes[q * nprobe + j] : -1;
       empty[q]++;
     }
-    std::vector<Hit> hits = hits_within(source, xq, nq, column.data(), 1, centroids, radius, counts);
-    for (const Hit& hit : hits) {
+    std::vector<ProbeHit> hits = hits_within(source, xq, nq, column.data(), 1, centroids, radius, counts);
+    for (const ProbeHit& hit : hits) {
       empty[hit.query] = 0;
     }
     all.insert(all.end(), hits.begin(), hits.end());
@@ -276,17 +276,17 @@ RangeResult ivf_range_search(const IvfSource& source, const float* xq, int64_t n
   Stopwatch watch;
   cpu::IvfScanCounts counts{};
   int64_t patience = source.limits.max_empty_result_buckets;
-  std::vector<Hit> all = patience > 0
-                             ? hits_until_empty(source, xq, nq, probes, nprobe, centroids, radius, patience, counts)
-                             : hits_within(source, xq, nq, probes, nprobe, centroids, radius, counts);
-  std::sort(all.begin(), all.end(), [](const Hit& a, const Hit& b) {
+  std::vector<ProbeHit> all =
+      patience > 0 ? hits_until_empty(source, xq, nq, probes, nprobe, centroids, radius, patience, counts)
+                   : hits_within(source, xq, nq, probes, nprobe, centroids, radius, counts);
+  std::sort(all.begin(), all.end(), [](const ProbeHit& a, const ProbeHit& b) {
     return std::tie(a.query, a.id, a.distance) < std::tie(b.query, b.id, b.distance);
   });
   RangeResult out;
   out.limits.resize(nq + 1);
   out.distances.reserve(all.size());
   out.ids.reserve(all.size());
-  for (const Hit& hit : all) {
+  for (const ProbeHit& hit : all) {
     out.limits[hit.query + 1]++;
     out.distances.push_back(hit.distance);
     out.ids.push_back(hit.id);
