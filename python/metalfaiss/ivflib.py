@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "merge_into",
     "range_search_with_parameters",
     "search_and_get_centroids",
+    "search_and_return_centroids",
     "search_centroid",
     "search_with_parameters",
     "set_invlist_range",
@@ -70,14 +72,30 @@ def merge_into(index0: Index, index1: Index, shift_ids: bool) -> None:
     index0.merge_from(index1, index0.ntotal if shift_ids else 0)
 
 
-def search_centroid(index: Index, x: Array) -> NDArray[np.int64]:
-    """The list of each vector, shape (n,).
+def search_centroid(
+    index: Index, x: Array, n: int | None = None, centroid_ids: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """The list of each vector.
+
+    Args:
+        index: an index that is or wraps one with inverted lists.
+        x: shape (n, d); with ``n``, of any shape.
+        n: how many vectors, as FAISS's programs say.
+        centroid_ids: an int64 array to write to, likewise.
+
+    Returns:
+        Shape (n,), int64.
 
     Raises:
         TypeError, ValueError, RuntimeError: as ``assign`` does, or there is no IVF index.
     """
-    ivf, vectors = _transformed(index, x)
-    return np.asarray(ivf.quantizer.assign(vectors, 1)).reshape(-1)
+    rows = x if n is None else np.asarray(x).reshape(-1)[: n * index.d].reshape(n, -1)
+    ivf, vectors = _transformed(index, rows)
+    lists: NDArray[np.int64] = np.asarray(ivf.quantizer.assign(vectors, 1)).reshape(-1)
+    if centroid_ids is not None:
+        _host.check_output("search_centroid", "centroid_ids", centroid_ids, lists.shape, np.int64)
+        centroid_ids[:] = lists
+    return lists
 
 
 def search_and_get_centroids(
@@ -100,22 +118,84 @@ def search_and_get_centroids(
     return D, I, search_centroid(index, xq), np.where(I < 0, -1, result_lists)
 
 
+def search_and_return_centroids(
+    index: Index,
+    n: int,
+    xin: NDArray[Any],
+    k: int,
+    distances: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    query_centroid_ids: NDArray[np.int64] | None,
+    result_centroid_ids: NDArray[np.int64] | None,
+) -> None:
+    """``search_and_get_centroids`` of n queries, written to arrays: (n, k), (n, k), (n,) and (n, k) elements.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: as ``search`` does, there is no IVF index, or an array is too small.
+    """
+    op = "search_and_return_centroids"
+    found = search_and_get_centroids(index, xin.reshape(-1)[: n * index.d].reshape(n, -1), k)
+    outs = (distances, labels, query_centroid_ids, result_centroid_ids)
+    for i, out in enumerate(outs):
+        values: NDArray[Any] = found[i]
+        if out is not None:
+            part = out.reshape(-1)[: values.size]
+            _host.check_output(op, "The arrays", part, (values.size,), values.dtype.type)
+            part[:] = values.reshape(-1)
+
+
 def search_with_parameters(
-    index: Index, x: Array, k: int, params: SearchParameters | None = None
-) -> tuple[Array, Array]:
-    """``search`` with parameters of the IVF index inside."""
-    if isinstance(index, IndexIVF):
-        return index.search(x, k, params=params)  # type: ignore[no-any-return]
-    ivf, vectors = _transformed(index, x)
-    return ivf.search(vectors, k, params=params)  # type: ignore[no-any-return]
+    index: Index, x: Array, k: int, params: SearchParameters | None = None, output_stats: bool = False
+) -> Any:
+    """``search`` with parameters of the IVF index inside.
+
+    Args:
+        index, x, k, params: as for ``search``.
+        output_stats: whether to count, and to measure, what is done.
+
+    Returns:
+        Distances and ids, shape (n, k); with ``output_stats``, also FAISS's dict: ``ndis``, how many vectors the lists
+        that were looked at hold, and milliseconds: ``pre_transform_ms``, ``coarse_quantizer_ms``, ``invlist_scan_ms``.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: as ``search`` does, or there is no IVF index.
+    """
+    if not output_stats:
+        ivf, vectors = _transformed(index, x)
+        return ivf.search(vectors, k, params=params)
+    ivf, vectors, lists, stats, began = _staged(index, x, params)
+    found = ivf.search_preassigned(vectors, k, lists, params=params)
+    stats["invlist_scan_ms"] = (time.perf_counter() - began) * 1e3
+    return *found, stats
 
 
 def range_search_with_parameters(
-    index: Index, x: Array, radius: float, params: SearchParameters | None = None
-) -> tuple[NDArray[np.uint64], NDArray[np.float32], NDArray[np.int64]]:
-    """``range_search`` with parameters of the IVF index inside."""
-    ivf, vectors = _transformed(index, x)
-    return ivf.range_search(vectors, radius, params=params)
+    index: Index, x: Array, radius: float, params: SearchParameters | None = None, output_stats: bool = False
+) -> Any:
+    """``range_search`` with parameters of the IVF index inside; ``output_stats`` as for ``search_with_parameters``."""
+    if not output_stats:
+        ivf, vectors = _transformed(index, x)
+        return ivf.range_search(vectors, radius, params=params)
+    ivf, vectors, lists, stats, began = _staged(index, x, params)
+    found = ivf.range_search_preassigned(vectors, radius, lists, params=params)
+    stats["invlist_scan_ms"] = (time.perf_counter() - began) * 1e3
+    return *found, stats
+
+
+def _staged(
+    index: Index, x: Array, params: SearchParameters | None
+) -> tuple[IndexIVF, Any, NDArray[np.int64], dict[str, Any], float]:
+    """A search up to its scan: the index, the queries as it sees them, their lists, what that took, and the time."""
+    times = [time.perf_counter()]
+    ivf, vectors = _transformed(index, np.ascontiguousarray(x, dtype=np.float32))
+    times.append(time.perf_counter())
+    settings = ivf._settings("search_with_parameters", params)
+    _, lists = ivf.quantizer.search(np.asarray(vectors), settings.nprobe, params=settings.quantizer_params)
+    times.append(time.perf_counter())
+    before, coarse = np.diff(times) * 1e3
+    ndis = int(ivf.invlists.sizes()[lists[lists >= 0]].sum())
+    stats = {"ndis": ndis, "pre_transform_ms": float(before), "coarse_quantizer_ms": float(coarse)}
+    return ivf, vectors, lists, stats, times[-1]
 
 
 def get_invlist_range(index: Index, i0: int, i1: int) -> ArrayInvertedLists:

@@ -10,7 +10,19 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 
-__all__ = ["draws", "lrand", "permutation", "rand", "rand_smooth_vectors", "randint", "randn", "splitmix64", "twister"]
+__all__ = [
+    "RandomGenerator",
+    "SplitMix64RandomGenerator",
+    "draws",
+    "lrand",
+    "permutation",
+    "rand",
+    "rand_smooth_vectors",
+    "randint",
+    "randn",
+    "splitmix64",
+    "twister",
+]
 
 _STREAMS = 1024  # of the twister, each with a seed of its own, from as many numbers on
 _LARGEST = 2**32 - 1
@@ -156,3 +168,65 @@ def _normal(seed: int, n: int) -> NDArray[np.float64]:
             numbers: NDArray[np.float64] = points * np.sqrt(-2 * np.log(square) / square)[:, None]
             return numbers.reshape(-1)[:n]
         drawn *= 2
+
+
+class RandomGenerator:
+    """FAISS's generator of single numbers, by the Mersenne Twister.
+
+    Args:
+        seed: of the generator.
+    """
+
+    def __init__(self, seed: int = 1234) -> None:
+        self._twister = np.random.RandomState(_host.require_int(type(self).__name__, "seed", seed) & _LARGEST)
+
+    def _next(self) -> int:
+        return int(self._twister.randint(0, 2**32, dtype=np.uint32))
+
+    def rand_int(self, max: int | None = None) -> int:
+        """A number of 31 bits, or from 0 to ``max - 1``."""
+        return self._next() & 0x7FFFFFFF if max is None else self._next() % max
+
+    def rand_int64(self) -> int:
+        """A number of 62 bits."""
+        return self.rand_int() | self.rand_int() << 31
+
+    def rand_float(self) -> float:
+        """A float32 from 0 to 1."""
+        return float(np.float32(self._next()) / np.float32(_LARGEST))
+
+    def rand_double(self) -> float:
+        """A number from 0 to 1."""
+        return self._next() / _LARGEST
+
+
+class SplitMix64RandomGenerator:
+    """FAISS's generator of single numbers, by SplitMix64.
+
+    Args:
+        seed: of the generator.
+    """
+
+    def __init__(self, seed: int = 1234) -> None:
+        self._seed, self._drawn = _host.require_int(type(self).__name__, "seed", seed), 0
+
+    def _next(self) -> int:
+        at = self._seed + 0x9E3779B97F4A7C15 * self._drawn
+        self._drawn += 1
+        return int(splitmix64(at & _MASK, 1)[0])
+
+    def rand_int(self, max: int | None = None) -> int:
+        """A number of 31 bits, or from 0 to ``max - 1``."""
+        return self._next() & 0x7FFFFFFF if max is None else self._next() % max
+
+    def rand_int64(self) -> int:
+        """A number of 63 bits."""
+        return self._next() & (2**63 - 1)
+
+    def rand_float(self) -> float:
+        """A float32 from 0 to 1."""
+        return float(np.float32(self._next()) / np.float32(_MASK))
+
+    def rand_double(self) -> float:
+        """A number from 0 to 1."""
+        return self._next() / float(_MASK)

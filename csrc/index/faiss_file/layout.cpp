@@ -176,10 +176,10 @@ class Compiler {
   }
 
   Rule rule(std::string_view text) {
-    size_t op = text.find_first_of("=~");
+    size_t op = text.find_first_of("=~<");
     Rule r;
     r.text = text;
-    r.zero_allowed = text[op] == '~';
+    r.sign = text[op];
     r.left = term(text.substr(0, op));
     for (std::string_view factor : split(text.substr(op + 1), '*')) {
       r.right.push_back(term(factor));

@@ -9,7 +9,8 @@
 //   name:index             a nested record with a fourcc of that domain; also binary, transform, lists
 //   name:transform[count]  as many as the field `count` says
 //   ...?field, ?field>1, ?field=1|2, ?child=IwPQ|IwQR    only there if the field read before says so
-//   !a=b*c  !a~b*c         must be equal, or (~) be zero or equal: integers, arrays (their bytes), numbers, child.field
+//   !a=b*c  !a~b*c  !a<b   must be equal, (~) zero or equal, (<) at most: integers, arrays (their bytes), numbers,
+//                          child.field
 #pragma once
 
 #include <cstdint>
@@ -95,7 +96,7 @@ struct Term {
 
 struct Rule {
   std::string text;
-  bool zero_allowed = false;
+  char sign = '=';
   Term left;
   std::vector<Term> right;
 };

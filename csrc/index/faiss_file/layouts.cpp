@@ -13,7 +13,7 @@ const LayoutText kLayouts[] = {
     {"TAIL", 'g', "", "d_in:i4 d_out:i4 is_trained:b"},
     {"LIN", 'g', "", "have_bias:b A:f4[] b:f4[] TAIL !A~d_in*d_out*4 !b~d_out*4"},
     {"DMAP", 'g', "", "map_type:u1 map_array:i8[] map_table:pair[]?map_type=2 !map_array~ntotal*8"},
-    {"IVF", 'g', "", "HDR nlist:u8 nprobe:u8 quantizer:index DMAP !quantizer.d=d !quantizer.ntotal~nlist"},
+    {"IVF", 'g', "", "HDR nlist:u8 nprobe:u8 quantizer:index DMAP !quantizer.d=d !quantizer.ntotal<nlist"},
     {"OLDIVF", 'g', "", "HDR nlist:u8 nprobe:u8 quantizer:index ids:vectors(8)[nlist] DMAP !quantizer.d=d"},
     {"LISTS", 'g', "", "invlists:lists !invlists.nlist=nlist !invlists.content=ntotal"},
     {"PQ", 'g', "ProductQuantizer", "d:u8 M:u8 nbits:u8 centroids:f4[]"},
@@ -166,7 +166,7 @@ const LayoutText kLayouts[] = {
     // ----------------------------------------------------------------------------------------------- binary indexes
     {"IBxF", 'b', "IndexBinaryFlat", "BHDR xb:u1[] !xb=ntotal*code_size"},
     {"IBwF", 'b', "IndexBinaryIVF",
-     "BHDR nlist:u8 nprobe:u8 quantizer:binary DMAP LISTS !quantizer.d=d !quantizer.ntotal~nlist "
+     "BHDR nlist:u8 nprobe:u8 quantizer:binary DMAP LISTS !quantizer.d=d !quantizer.ntotal<nlist "
      "!invlists.code_size=code_size"},
     {"IBFf", 'b', "IndexBinaryFromFloat", "BHDR index:index"},
     {"IBHf", 'b', "IndexBinaryHNSW", "BHDR hnsw:HNSW storage:binary !hnsw.levels=ntotal*4"},

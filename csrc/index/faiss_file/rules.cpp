@@ -58,10 +58,12 @@ void check(const char* op, const Record& record, const Rule& rule) {
     }
     right = times(right, factor->number);
   }
-  if (left->number != right && !(rule.zero_allowed && left->number == 0)) {
-    size_t sign = rule.text.find_first_of("=~");
-    throw FileError("[" + std::string(op) + "] " + rule.text.substr(0, sign) + " must be " +
-                        rule.text.substr(sign + 1) +
+  bool holds =
+      left->number == right || (rule.sign == '~' && left->number == 0) || (rule.sign == '<' && left->number < right);
+  if (!holds) {
+    size_t sign = rule.text.find_first_of("=~<");
+    throw FileError("[" + std::string(op) + "] " + rule.text.substr(0, sign) +
+                        (rule.sign == '<' ? " must be at most " : " must be ") + rule.text.substr(sign + 1) +
                         (right == kTooMany || rule.right[0].name.empty() ? "" : ": " + std::to_string(right)) +
                         ". Received " + std::to_string(left->number) + " (" + record.layout->fourcc + ", byte " +
                         std::to_string(left->offset) + ").",

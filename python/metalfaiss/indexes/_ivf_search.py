@@ -77,15 +77,16 @@ class IVFSearch(_Base):
         return super().search(x, k, params=params, D=D, I=I, numeric_type=numeric_type, stream=stream)
 
     def _plain_centroids(self, params: SearchParameters | None) -> mx.array | None:
-        """The centroids, if the quantizer holds them as they are, evaluated."""
+        """The centroids, if the quantizer holds all of them as they are, evaluated."""
         if type(params) is SearchParametersIVF and params.quantizer_params is not None:
             return None
         quantizer = self.quantizer
         if not isinstance(quantizer, IndexFlat) or quantizer.metric_type not in (METRIC_L2, METRIC_INNER_PRODUCT):
             return None
         chunks = quantizer._chunks
-        plain = len(chunks) == 1 and chunks[0].dtype == mx.float32 and _core.is_evaluated(chunks[0])
-        return chunks[0] if plain else None
+        if len(chunks) != 1 or chunks[0].shape[0] != self.nlist or chunks[0].dtype != mx.float32:
+            return None
+        return chunks[0] if _core.is_evaluated(chunks[0]) else None
 
     def _search_at_once(
         self,
