@@ -9,6 +9,7 @@
 #include "cpu/ivf_fused.h"
 #include "cpu/ivf_tile.h"
 #include "cpu/knn_prepare.h"
+#include "cpu/one_row.h"
 
 namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
 
@@ -103,6 +104,10 @@ class Worker {
     if (fused) {
       return scan_codes(list, chunk_.probes[chunk_.begin[list]]);
     }
+    if (chunk_.begin[list + 1] - chunk_.begin[list] == 1) {
+      const Probe& probe = chunk_.probes[chunk_.begin[list]];
+      return args_.inner_product ? scan_alone<true>(list, probe) : scan_alone<false>(list, probe);
+    }
     float norm = args_.inner_product ? largest_norm(rows_.at, rows_.count, d_) : 0;
     const Probe* probes = chunk_.probes + chunk_.begin[list];
     for (int64_t left = chunk_.begin[list + 1] - chunk_.begin[list]; left > 0;) {
@@ -122,6 +127,19 @@ class Worker {
       probes += n;
       left -= n;
     }
+  }
+
+  // The rows of a block against the only query of their list.
+  template <bool kInnerProduct>
+  void scan_alone(int64_t list, const Probe& probe) {
+    const float* query = args_.queries + (chunk_.scan.first_query + probe.query) * d_;
+    float norm2 = 0;
+    for (int64_t i = 0; i < rows_.count; i++) {
+      OneRow scored = one_row<kInnerProduct>(rows_.at[i], query, d_);
+      values_[i] = kInnerProduct ? -scored.value : scored.value;
+      norm2 = scored.norm2 <= norm2 ? norm2 : scored.norm2;  // NaN replaces
+    }
+    collect(list, probe, values_, norm_of(norm2, d_));
   }
 
   // The codes of a block against one query.

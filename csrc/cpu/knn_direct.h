@@ -5,6 +5,7 @@
 #pragma once
 
 #include "cpu/knn_candidates.h"
+#include "cpu/one_row.h"
 
 namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
 
@@ -87,6 +88,17 @@ METALFAISS_INLINE void direct_rows(const T* const* at, int64_t d, DirectBlock* b
   }
 }
 
+template <bool kInnerProduct, typename T>
+void direct_block_of_one(const Matrix& b, int64_t first, int64_t count, DirectBlock* block) {
+  const T* data = static_cast<const T*>(b.data);
+  for (int64_t j = 0; j < count; j++) {
+    const T* row = data + b.stored_row(first + j) * b.row_stride;
+    OneRow scored = one_row<kInnerProduct>(row, block->queries[0], b.cols);
+    block->value[0][j] = scored.value;
+    block->norm2[j] = scored.norm2;
+  }
+}
+
 template <bool kInnerProduct, int Q, typename T>
 void direct_block_of(const Matrix& b, int64_t first, int64_t count, DirectBlock* block) {
   constexpr int R = Q > 2 ? 2 : 4;
@@ -104,7 +116,7 @@ template <bool kInnerProduct, typename T>
 void direct_block(const Matrix& b, int64_t first, int64_t count, int64_t num_queries, DirectBlock* block) {
   switch (num_queries) {
     case 1:
-      return direct_block_of<kInnerProduct, 1, T>(b, first, count, block);
+      return direct_block_of_one<kInnerProduct, T>(b, first, count, block);
     case 2:
       return direct_block_of<kInnerProduct, 2, T>(b, first, count, block);
     default:

@@ -211,6 +211,7 @@ int main() {
       for (bool inner_product : {false, true}) {
         test_within({type, 19, 30, 4, true, inner_product, false, false});
         test_within({type, 33, 7, 3, false, inner_product, true, false});
+        test_nearest({type, 150, 1, 4, false, inner_product, false, false}, 5, false);
       }
     }
   });

@@ -71,6 +71,7 @@ int main() {
         }
       }
       test(nq, 500, 33, 10, 1e4f, false);
+      test(nq, 100, 150, 10, 0, false);
       test(nq, 2000, 16, 100, 0, false);
     }
   });

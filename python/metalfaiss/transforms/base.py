@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 from metalfaiss._host import Array
-from metalfaiss.ownership import Owned
 from metalfaiss.random import permutation
 from metalfaiss.vectors import Vector
 
@@ -20,7 +19,7 @@ __all__ = ["VectorTransform", "subset"]
 SUBSET_SEED = 1234  # FAISS's
 
 
-class VectorTransform(Owned, ABC):
+class VectorTransform(ABC):
     """A map from vectors of ``d_in`` dimensions to vectors of ``d_out``.
 
     Args:
