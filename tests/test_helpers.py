@@ -135,9 +135,12 @@ def test_matrix_stats() -> None:
     x = rng.random((10, 3), dtype=np.float32)
     x[1, 2], x[4], x[5], x[:, 1] = np.nan, x[3], 0, 7
     stats = metalfaiss.MatrixStats(x)
-    assert (stats.n, stats.d, stats.n_valid, stats.n_collision) == (10, 3, 9, 1)
+    assert (stats.n, stats.d, stats.n_valid) == (10, 3, 9)
+    assert "repeated: 1 vectors" in stats.comments
     assert "constant: 1 dimensions" in stats.comments
-    assert stats.min_norm2 == 49.0
+    theirs = faiss.MatrixStats(x)
+    assert (stats.min_norm2, stats.max_norm2) == pytest.approx((theirs.min_norm2, theirs.max_norm2))
+    assert (stats.n_valid, stats.n_collision) == (theirs.n_valid, theirs.n_collision)
     assert metalfaiss.MatrixStats(x[:0]).n_valid == 0
     with pytest.raises(ValueError, match=r"must have shape \(n, d\)"):
         metalfaiss.MatrixStats(x[0])

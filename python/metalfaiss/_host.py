@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike as NumpyLike
 from numpy.typing import NDArray
 
 from metalfaiss import _core
+from metalfaiss.errors import ArgumentError
 
 __all__ = [
     "Array",
@@ -60,9 +61,9 @@ def integer(op: str, name: str, value: object, at_least: int, at_most: int = _LA
     """
     number = require_int(op, name, value)
     if number < at_least:
-        raise ValueError(f"[{op}] {name} must be at least {at_least}. Received {number}.")
+        raise ArgumentError(f"[{op}] {name} must be at least {at_least}. Received {number}.")
     if number > at_most:
-        raise ValueError(f"[{op}] {name} must be at most {at_most}. Received {number}.")
+        raise ArgumentError(f"[{op}] {name} must be at most {at_most}. Received {number}.")
     return number
 
 
@@ -94,7 +95,7 @@ def check_vectors(op: str, x: Array, d: int) -> None:
     if not real:
         raise TypeError(f"[{op}] x must hold real numbers. Received {x.dtype}.")
     if x.ndim != 2 or x.shape[1] != d:
-        raise ValueError(f"[{op}] x must have shape (n, {d}). Received {tuple(x.shape)}.")
+        raise ArgumentError(f"[{op}] x must have shape (n, {d}). Received {tuple(x.shape)}.")
 
 
 def vectors(op: str, x: Array, d: int) -> mx.array:
@@ -152,7 +153,7 @@ def check_output(op: str, name: str, array: NDArray[Any], shape: tuple[int, ...]
         received = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
         raise TypeError(f"[{op}] {name} must be a numpy.ndarray of {wanted}. Received {received}.")
     if array.shape != shape:
-        raise ValueError(f"[{op}] {name} must have shape {shape}. Received {array.shape}.")
+        raise ArgumentError(f"[{op}] {name} must have shape {shape}. Received {array.shape}.")
     if not array.flags.writeable:
         raise ValueError(f"[{op}] {name} must be writeable. Received a read-only array.")
 

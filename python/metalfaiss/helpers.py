@@ -110,8 +110,8 @@ class MatrixStats:
     Attributes:
         n, d: how many vectors, and their dimension.
         n_valid: how many are finite in all dimensions.
-        n_collision: how many finite vectors repeat another one.
-        min_norm2, max_norm2: the smallest and largest squared norms of the finite vectors.
+        n_collision: FAISS's count of different vectors of one hash: 0, as vectors are compared.
+        min_norm2, max_norm2: the smallest and largest norms of the finite vectors: not squared, as in FAISS.
         mean, stddev: of each dimension, float64, over the finite vectors.
         comments: all of this in words.
     """
@@ -123,20 +123,22 @@ class MatrixStats:
         self.n, self.d = x.shape
         finite = np.ascontiguousarray(x[np.isfinite(x).all(axis=1)])
         self.n_valid = len(finite)
-        self.n_collision = self.n_valid - len(np.unique(finite.view(f"V{4 * self.d}"))) if finite.size else 0
+        self.n_collision = 0
+        repeated = self.n_valid - len(np.unique(finite.view(f"V{4 * self.d}"))) if finite.size else 0
         squares = np.einsum("ij,ij->i", finite, finite, dtype=np.float64)
-        self.min_norm2, self.max_norm2 = (float(squares.min()), float(squares.max())) if finite.size else (0.0, 0.0)
+        norms = np.sqrt(squares)
+        self.min_norm2, self.max_norm2 = (float(norms.min()), float(norms.max())) if finite.size else (0.0, 0.0)
         self.mean = finite.mean(axis=0, dtype=np.float64) if finite.size else np.zeros(self.d)
         self.stddev = finite.std(axis=0, dtype=np.float64) if finite.size else np.zeros(self.d)
-        self.comments = "".join(f"{line}\n" for line in self._lines(int((squares == 0).sum())))
+        self.comments = "".join(f"{line}\n" for line in self._lines(repeated, int((squares == 0).sum())))
 
-    def _lines(self, zeros: int) -> list[str]:
+    def _lines(self, repeated: int, zeros: int) -> list[str]:
         constant, far = self.stddev == 0, np.abs(self.mean) > 1e4 * np.maximum(self.stddev, 1e-30)
         return [
             f"{self.n} vectors of {self.d} dimensions",
             f"not finite: {self.n - self.n_valid} vectors",
-            f"repeated: {self.n_collision} vectors",
-            f"L2 norms: {self.min_norm2**0.5:g} to {self.max_norm2**0.5:g}, {zeros} of them 0",
+            f"repeated: {repeated} vectors",
+            f"L2 norms: {self.min_norm2:g} to {self.max_norm2:g}, {zeros} of them 0",
             f"constant: {int(constant.sum())} dimensions",
             f"mean beyond 10000 standard deviations: {int((far & ~constant).sum())} dimensions",
             f"standard deviations: {self.stddev.min(initial=np.inf):g} to {self.stddev.max(initial=0):g}",

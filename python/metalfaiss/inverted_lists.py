@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metalfaiss import _core, _host
+from metalfaiss.ownership import Owned
 
 __all__ = ["ArrayInvertedLists", "DirectMap", "InvertedLists"]
 
 
-class InvertedLists:
+class InvertedLists(Owned):
     """``nlist`` lists of ids (int64) and codes (``code_size`` bytes each), in memory or borrowed from a mapped file.
 
     Lists may be read and searched by any number of threads while one changes them: a reader sees the lists as they were

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metalfaiss.errors import ArgumentError
 from metalfaiss.selection import select_k
 
 __all__ = ["RangeSearchResult", "ResultHeap", "eval_intersection", "merge_knn_results", "ranklist_intersection_size"]
@@ -85,7 +86,7 @@ def merge_knn_results(Dall: Any, Iall: Any, keep_max: bool = False) -> tuple[NDA
     """
     D, I = np.asarray(Dall, dtype=np.float32), np.asarray(Iall, dtype=np.int64)
     if D.ndim != 3 or D.shape != I.shape:
-        raise ValueError(
+        raise ArgumentError(
             f"[merge_knn_results] Dall and Iall must have one shape (indexes, nq, k). Received {D.shape} and {I.shape}."
         )
     D = np.where(I < 0, -_WORST if keep_max else _WORST, D)
@@ -105,7 +106,7 @@ def eval_intersection(I1: Any, I2: Any) -> int:
     """
     a, b = np.asarray(I1, dtype=np.int64), np.asarray(I2, dtype=np.int64)
     if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[0]:
-        raise ValueError(f"[eval_intersection] I1 and I2 must have n rows each. Received {a.shape} and {b.shape}.")
+        raise ArgumentError(f"[eval_intersection] I1 and I2 must have n rows each. Received {a.shape} and {b.shape}.")
     known, numbers = np.unique(np.concatenate([a.reshape(-1), b.reshape(-1)]), return_inverse=True)
     rows = np.arange(a.shape[0])[:, None] * known.size  # a number of its own for every id of every row
     ours = (numbers[: a.size].reshape(a.shape) + rows)[a >= 0]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metalfaiss import _core, _host
+from metalfaiss.ownership import Owned
 
 __all__ = [
     "IDSelector",
@@ -35,7 +36,7 @@ Ids: TypeAlias = NDArray[np.int64]
 Predicate: TypeAlias = Callable[[int], bool]
 
 
-class IDSelector:
+class IDSelector(Owned):
     """Base class. A selector is immutable, may be used by any number of threads, and knows no index."""
 
     def __init__(self, native: _core.IdSelector | None) -> None:

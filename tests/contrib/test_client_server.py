@@ -74,7 +74,7 @@ def test_a_server_exposes_what_it_says(serve: Callable[[Any], int]) -> None:
     for name in ("add", "reset", "__init__", "exec_loop", "index"):
         with pytest.raises(rpc.ServerException, match="The method must be one of"):
             client.generic_fun(name, ())
-    with pytest.raises(rpc.ServerException, match=r"ValueError: \[IndexFlatL2.search\] x must have shape \(n, 8\)"):
+    with pytest.raises(rpc.ServerException, match=r"ArgumentError: \[IndexFlatL2.search\] x must have shape \(n, 8\)"):
         client.search(XQ[:, :5].copy(), 3)
     with pytest.raises(rpc.ServerException, match="must be or wrap an IVF index"):
         client.set_nprobe(3)

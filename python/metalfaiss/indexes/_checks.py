@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 from metalfaiss._host import Array, Stream
+from metalfaiss.errors import ArgumentError
 from metalfaiss.numeric import as_numeric
 from metalfaiss.search_parameters import SearchParameters
 from metalfaiss.selectors import IDSelector, IDSelectorBatch, as_selector
@@ -89,7 +90,7 @@ def in_range(op: str, keys: NDArray[np.int64], ntotal: int, what: str) -> None:
     wrong = keys[(keys < 0) | (keys >= ntotal)]
     if wrong.size:
         stored = f"from 0 to {ntotal - 1}" if ntotal else f"of stored {what}, of which there are none"
-        raise ValueError(f"[{op}] key must hold ids {stored}. Received {wrong[0]}.")
+        raise ArgumentError(f"[{op}] key must hold ids {stored}. Received {wrong[0]}.")
 
 
 def keys(op: str, key: Any) -> mx.array | NDArray[np.int64]:
@@ -102,7 +103,7 @@ def keys(op: str, key: Any) -> mx.array | NDArray[np.int64]:
     if not integers:
         raise TypeError(f"[{op}] key must hold integers. Received {array.dtype}.")
     if array.ndim != 1:
-        raise ValueError(f"[{op}] key must have shape (n,). Received {tuple(array.shape)}.")
+        raise ArgumentError(f"[{op}] key must have shape (n,). Received {tuple(array.shape)}.")
     return array if isinstance(array, mx.array) else array.astype(np.int64)
 
 
@@ -117,7 +118,7 @@ def stored_ids(op: str, ids: Any, n: int) -> NDArray[np.int64]:
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"[{op}] ids must hold integers. Received {array.dtype}.")
     if array.shape != (n,):
-        raise ValueError(f"[{op}] ids must have shape ({n},). Received {array.shape}.")
+        raise ArgumentError(f"[{op}] ids must have shape ({n},). Received {array.shape}.")
     return np.array(array, dtype=np.int64)
 
 
@@ -150,7 +151,7 @@ def codes(op: str, given: Any, code_size: int) -> mx.array:
         received = getattr(given, "dtype", type(given).__name__)
         raise TypeError(f"[{op}] codes must be an array of uint8. Received {received}.")
     if given.ndim != 2 or given.shape[1] != code_size:
-        raise ValueError(f"[{op}] codes must have shape (n, {code_size}). Received {tuple(given.shape)}.")
+        raise ArgumentError(f"[{op}] codes must have shape (n, {code_size}). Received {tuple(given.shape)}.")
     return given if isinstance(given, mx.array) else mx.array(np.ascontiguousarray(given))
 
 

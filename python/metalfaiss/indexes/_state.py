@@ -16,6 +16,7 @@ from metalfaiss.indexes import _checks
 from metalfaiss.indexes._rescore import distances_to
 from metalfaiss.indexes._unsupported import Unsupported
 from metalfaiss.metrics import METRIC_L2
+from metalfaiss.ownership import Owned
 from metalfaiss.search_parameters import SearchParameters, bound
 
 __all__ = ["State"]
@@ -31,7 +32,7 @@ class _Sealed(ABCMeta):
         return made
 
 
-class State(Unsupported, metaclass=_Sealed):
+class State(Unsupported, Owned, metaclass=_Sealed):
     """The base of ``Index``."""
 
     _parameters_type: ClassVar[type[SearchParameters]] = SearchParameters

@@ -12,18 +12,20 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 from metalfaiss._host import Array, Stream
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes import _checks
 from metalfaiss.indexes._c_calls import CCalls
 from metalfaiss.indexes._code_store import Codes
 from metalfaiss.indexes._state import _Sealed
 from metalfaiss.indexes._unsupported import Unsupported
 from metalfaiss.metrics import METRIC_L2
+from metalfaiss.ownership import Owned
 from metalfaiss.search_parameters import SearchParameters, bound
 
 __all__ = ["IndexBinary"]
 
 
-class IndexBinary(Unsupported, CCalls, metaclass=_Sealed):
+class IndexBinary(Unsupported, CCalls, Owned, metaclass=_Sealed):
     """Codes of ``d`` bits that can be searched by Hamming distance, numbered from 0 in the order they are added.
 
     Codes are uint8, shape (n, d / 8), NumPy or ``mx.array``; results are NumPy for NumPy, lazy for ``mx.array``.
@@ -354,7 +356,7 @@ class IndexBinary(Unsupported, CCalls, metaclass=_Sealed):
             received = getattr(x, "dtype", type(x).__name__)
             raise TypeError(f"[{op}] {name} must be an array of uint8. Received {received}.")
         if x.ndim != 2 or x.shape[1] != self.code_size:
-            raise ValueError(f"[{op}] {name} must have shape (n, {self.code_size}). Received {tuple(x.shape)}.")
+            raise ArgumentError(f"[{op}] {name} must have shape (n, {self.code_size}). Received {tuple(x.shape)}.")
         return x if isinstance(x, mx.array) else mx.array(np.ascontiguousarray(x))
 
     def _parameters(self, method: str, params: SearchParameters | None) -> SearchParameters | None:

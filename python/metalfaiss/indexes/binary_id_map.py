@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metalfaiss._host import Stream
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes._code_store import Within
 from metalfaiss.indexes._inner import inner_trained
 from metalfaiss.indexes.binary import IndexBinary
@@ -146,7 +147,7 @@ class IndexBinaryIDMap2(IndexBinaryIDMap):
     def _check_keys(self, op: str, keys: Ids) -> None:
         missing = keys[self._where(keys) < 0]
         if missing.size:
-            raise ValueError(f"[{op}] key must hold ids of stored codes. Received {missing[0]}.")
+            raise ArgumentError(f"[{op}] key must hold ids of stored codes. Received {missing[0]}.")
 
     def _reconstruct_batch(self, ids: mx.array) -> mx.array:
         return self.index._reconstruct_batch(mx.array(self._where(np.array(ids))))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from metalfaiss import _core, _host
 from metalfaiss._host import Array, Stream
 from metalfaiss.clustering import Clustering, ClusteringParameters
+from metalfaiss.errors import ArgumentError
 from metalfaiss.hamming import binary_to_real, real_to_binary
 from metalfaiss.indexes import _checks
 from metalfaiss.indexes._code_store import Codes, Within
@@ -259,7 +260,7 @@ class IndexBinaryIVF(IndexBinary):
             raise RuntimeError(f"[{op}] The index must have a direct map: call make_direct_map(). Received none.")
         missing = keys[self.direct_map._native.get(keys) < 0]
         if missing.size:
-            raise ValueError(f"[{op}] key must hold ids of stored codes. Received {missing[0]}.")
+            raise ArgumentError(f"[{op}] key must hold ids of stored codes. Received {missing[0]}.")
 
     def _reconstruct_batch(self, ids: mx.array) -> mx.array:
         keys = np.array(ids, dtype=np.int64)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 from metalfaiss._host import Array, Stream
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes import _checks, _merge
 from metalfaiss.indexes._inner import inner_trained
 from metalfaiss.indexes.base import Index
@@ -214,7 +215,7 @@ class IndexIDMap2(IndexIDMap):
     def _check_keys(self, op: str, keys: NDArray[np.int64]) -> None:
         missing = keys[self._positions(keys) < 0]
         if missing.size:
-            raise ValueError(f"[{op}] key must hold ids of stored vectors. Received {missing[0]}.")
+            raise ArgumentError(f"[{op}] key must hold ids of stored vectors. Received {missing[0]}.")
 
     def _reconstruct(self, key: int) -> mx.array:
         return self._reconstruct_batch(mx.array([key], dtype=mx.int64))[0]

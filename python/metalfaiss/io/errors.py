@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["IndexFileError"]
 
 
-class IndexFileError(ValueError):
+class IndexFileError(ValueError, RuntimeError):
     """A file is not what it should be: cut, changed, of another kind, or inconsistent.
 
     Attributes:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metalfaiss import _core
+from metalfaiss.errors import file_errors
 from metalfaiss.inverted_lists import InvertedLists
 from metalfaiss.io.records import Node, Record, as_bytes
 from metalfaiss.io.registry import reads, writes
@@ -142,7 +143,8 @@ def _address(array: NDArray[Any]) -> int:
 
 
 def _map(path: str) -> _core.FileBytes:
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    with file_errors():
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     try:
         return _core.FileBytes.map(fd, 0)
     finally:

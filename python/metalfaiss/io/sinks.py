@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 
 from metalfaiss import _core
+from metalfaiss.errors import file_errors
 from metalfaiss.io.records import Node
 from metalfaiss.vectors import UInt8Vector
 
@@ -76,7 +77,10 @@ class FileIOWriter(IOWriter):
         if self._file is not None:
             PyCallbackIOWriter(self._file.write)._write(op, domain, node)
             return
-        self._written = replace_file(self.name, self._written, lambda fd: _core.write_faiss_fd(op, domain, node, fd))
+        with file_errors():
+            self._written = replace_file(
+                self.name, self._written, lambda fd: _core.write_faiss_fd(op, domain, node, fd)
+            )
 
 
 class VectorIOWriter(IOWriter):
@@ -136,7 +140,8 @@ def replace_file(path: str, keep: int, write: Callable[[int], None]) -> int:
         return _write_to(os.open(target, os.O_WRONLY), write)
     temporary = f"{target}.{secrets.token_hex(6)}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-    fd = os.open(temporary, flags, 0o666 if old is None else stat.S_IMODE(old.st_mode))
+    with file_errors():
+        fd = os.open(temporary, flags, 0o666 if old is None else stat.S_IMODE(old.st_mode))
     try:
         if keep:
             _copy_head(target, keep, fd)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metalfaiss import _core
+from metalfaiss.errors import file_errors
 from metalfaiss.io.records import Record
 from metalfaiss.vectors import UInt8Vector
 
@@ -77,7 +78,8 @@ class FileIOReader(IOReader):
     def _read(self, op: str, domain: str, mapped: bool) -> Record:
         if self._file is not None:
             return PyCallbackIOReader(self._file.read)._read(op, domain, mapped)
-        fd = os.open(self.name, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        with file_errors():
+            fd = os.open(self.name, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 return PyCallbackIOReader(lambda n: os.read(fd, n))._read(op, domain, mapped)

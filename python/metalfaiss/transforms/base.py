@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 from metalfaiss._host import Array
+from metalfaiss.ownership import Owned
 from metalfaiss.random import permutation
 from metalfaiss.vectors import Vector
 
@@ -19,7 +20,7 @@ __all__ = ["VectorTransform", "subset"]
 SUBSET_SEED = 1234  # FAISS's
 
 
-class VectorTransform(ABC):
+class VectorTransform(Owned, ABC):
     """A map from vectors of ``d_in`` dimensions to vectors of ``d_out``.
 
     Args:
