@@ -25,10 +25,8 @@ using namespace metal;
 #include "batch.h"
 #include "knn_params.h"
 #include "knn_queues.h"
-#include "knn_results.h"
-#include "knn_score.h"
+#include "knn_rescore.h"
 #include "pair_queue.h"
-#include "score_sort.h"
 #include "transposed_sum.h"
 
 #define THREADS 256u
@@ -263,8 +261,7 @@ kernel void knn_finish(device const float* xq [[buffer(0)]], device const T* xb 
                        device const ulong* lists [[buffer(2)]], device float* distances [[buffer(3)]],
                        device long* ids [[buffer(4)]], device uint* flags [[buffer(5)]],
                        constant KnnParams& p [[buffer(6)]], uint3 group [[threadgroup_position_in_grid]],
-                       uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
-                       uint simd [[simdgroup_index_in_threadgroup]]) {
+                       uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup ulong best[LIST];  // pairs, then exact scores
   threadgroup ulong fresh[FINISH_ROOM];
   threadgroup uint rows[LIST];
@@ -281,57 +278,14 @@ kernel void knn_finish(device const float* xq [[buffer(0)]], device const T* xb 
   }
   finish_queue(queue, thread_index, THREADS);
 
-  ulong dropped = best[LIST - 1];  // no bound that was dropped is smaller
+  uint dropped = key_of(best[LIST - 1]);  // no bound that was dropped is smaller
   for (uint i = thread_index; i < LIST; i += THREADS) {
     rows[i] = best[i] == NO_PAIR ? NO_ROW : index_of(best[i]);
   }
-  if (thread_index == 0u) {
-    atomic_store_explicit(&num_found, 0u, memory_order_relaxed);
-    kth[0] = NO_SCORE;
-  }
   threadgroup_barrier(mem_flags::mem_threadgroup);
   BatchOffsets at = batch_offsets(p.batch, group.z);
-  device const float* q = xq + at.a + long(group.x) * long(p.d);
-  for (uint i = simd; i < LIST; i += SIMDGROUPS) {
-    uint row = rows[i];
-    ulong score = NO_SCORE;
-    if (row != NO_ROW) {
-      score = exact_score(q, xb + at.b + long(row) * p.b_row, p.b_col, p.d, lane);
-    }
-    if (lane == 0u) {
-      best[i] = score;
-    }
-  }
-  bool excluded = false;
-  for (int c = int(lane); c < p.d; c += 32) {
-    excluded = excluded || !is_finite(q[c]);
-  }
-  excluded = simd_max(excluded ? 1u : 0u) != 0u;
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-
-  long out = (p.out_row + long(group.z) * p.out_matrix + long(group.x)) * long(p.k);
-  for (uint i = thread_index; i < LIST; i += THREADS) {
-    ulong score = best[i];
-    if (score != NO_SCORE) {
-      uint rank = 0u;
-      for (uint j = 0u; j < LIST; j++) {
-        rank += is_nearer(best[j], rows[j], score, rows[i]) ? 1u : 0u;
-      }
-      atomic_fetch_add_explicit(&num_found, 1u, memory_order_relaxed);
-      if (rank < uint(p.k)) {
-        write_result(distances, ids, out + long(rank), score, rows[i]);
-      }
-      if (rank == uint(p.k) - 1u) {
-        kth[0] = score;
-      }
-    }
-  }
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-  write_missing(distances, ids, out, atomic_load_explicit(&num_found, memory_order_relaxed), uint(p.k), thread_index,
-                THREADS);
-  if (thread_index == 0u) {
-    bool proven = dropped == NO_PAIR || excluded ||
-                  (kth[0] != NO_SCORE && float_score_key(value_of_key(key_of(dropped))) > kth[0]);
-    flags[query] = proven ? 0u : 1u;
-  }
+  Finish finish = {best, rows, &num_found, kth};
+  finish_query(finish, LIST, dropped, xq + at.a + long(group.x) * long(p.d), xb + at.b, distances, ids,
+               (p.out_row + long(group.z) * p.out_matrix + long(group.x)) * long(p.k), flags + query, p, thread_index,
+               THREADS);
 }

@@ -123,8 +123,8 @@ class Knn : public mx::Primitive {
                {},
                metric_ == Metric::l2,
                limits(stream()),
-               b.offset() % (4 * static_cast<int64_t>(b.itemsize())) == 0,
-               b.offset() % (8 * static_cast<int64_t>(b.itemsize())) == 0};
+               q.offset() % 16 == 0 && b.offset() % (4 * static_cast<int64_t>(b.itemsize())) == 0,
+               q.offset() % 16 == 0 && b.offset() % (8 * static_cast<int64_t>(b.itemsize())) == 0};
     if (is_one_matrix(b)) {
       g.nq *= batch_size(out);
     } else {

@@ -88,9 +88,8 @@ def test_scans(simulator: Simulator, rng: Rng, dtype: str, metric: int) -> None:
         simulator.traffic.clear()
         with limits(**SCAN, threadgroups=6):
             check(normal(rng, nq, d), mx.array(normal(rng, nb, d)).astype(DTYPES[dtype]), k, metric)
-        assert kernels(simulator).count("knn_tighten") == kernels(simulator).count(
-            "knn_scan" if nq > 4 else "knn_scan_few"
-        )
+        assert kernels(simulator).count("knn_tighten") == kernels(simulator).count("knn_scan")
+        assert ("knn_finish_few" in kernels(simulator)) == (nq <= 4)
         assert exact_bytes(simulator) == 0
 
 

@@ -240,8 +240,14 @@ void test_scans() {
     Plan plan = plan_knn(g);
     check_plan(plan);
     CHECK(scratch_bytes(plan) <= g.limits.scratch * 9 / 8);
+    if (nq <= 4) {
+      auto p = params_of<KnnScanParams>(launches_of(plan, "knn_sample_few").at(0));
+      CHECK(p.minima <= kScanMostMinima && p.minima >= 4 * std::min(p.rank, p.pass_tiles * 64));
+      CHECK(launches_of(plan, "knn_finish_few").size() == 1 && launches_of(plan, "knn_finish").empty());
+      continue;
+    }
     size_t tiles = check_queries(plan, "knn_finish", g);
-    auto scans = launches_of(plan, nq <= 4 ? "knn_scan_few" : "knn_scan");
+    auto scans = launches_of(plan, "knn_scan");
     CHECK(scans.size() == launches_of(plan, "knn_tighten").size() && scans.size() % tiles == 0);
     for (const Launch& launch : scans) {
       auto p = params_of<KnnScanParams>(launch);

@@ -24,7 +24,7 @@ constexpr int64_t kLongest = 1 << 17;  // more columns are left to the exact ker
 // Of metal/knn_scan.metal.
 constexpr int64_t kScanFew = 4;            // queries that it takes without matrix instructions
 constexpr int64_t kScanLongest = 512;      // list
-constexpr int64_t kScanHeld = 16;          // pairs of a thread of knn_tighten
+constexpr int64_t kScanHeld = 16;          // pairs of a thread of knn_tighten and knn_finish_few
 constexpr double kHalfError = 0x1.01p-10;  // of a product of two 16-bit floats, each rounded
 
 int64_t ceil_div(int64_t a, int64_t b) {
@@ -107,7 +107,7 @@ class Planner {
       return;
     }
     if (scan_) {
-      slabs_ = {2, g_.nb};  // knn_tighten hands on two lists' worth
+      slabs_ = {scans_few() ? 0 : 2, g_.nb};  // knn_tighten hands on two lists' worth
       return;
     }
     int64_t lists = limits_.scratch / 8 / (8 * list_ * tile_);
@@ -128,20 +128,22 @@ class Planner {
     flags_ = plan_.allocate(4 * tile_);
     scores_ = plan_.allocate(8 * tile_ * exact_.parts * capacity_);
     rows_ = plan_.allocate(4 * tile_ * exact_.parts * capacity_);
-    if (list_ > 0) {
+    if (list_ > 0 && slabs_.parts > 0) {
       lists_ = plan_.allocate(8 * tile_ * slabs_.parts * list_);
     }
     if (scan_) {
       found_ = plan_.allocate(8 * tile_ * room_);
       counts_ = plan_.allocate(4 * tile_);
       thresholds_ = plan_.allocate(4 * tile_);
+      if (scans_few()) {
+        minima_ = plan_.allocate(4 * tile_ * kScanMostMinima);
+        return;
+      }
       int64_t padded = ceil_div(tile_, kScanTileQueries) * kScanTileQueries;
       filters_ = plan_.allocate(8 * padded);
-      if (!scans_few()) {
-        center_ = plan_.allocate(4 * g_.d);
-        queries_ = plan_.allocate(2 * padded * scan_shape(g_.d, 1).columns);
-        terms_ = plan_.allocate(12 * padded);
-      }
+      center_ = plan_.allocate(4 * g_.d);
+      queries_ = plan_.allocate(2 * padded * scan_shape(g_.d, 1).columns);
+      terms_ = plan_.allocate(12 * padded);
     } else if (many_) {
       center_ = plan_.allocate(4 * g_.d);
       queries_ = plan_.allocate(4 * tile_ * g_.d);
@@ -158,10 +160,11 @@ class Planner {
 
   void launch(std::string kernel, std::vector<Constant> constants, std::vector<Argument> arguments, Size groups,
               int64_t threads = kThreads, int64_t threadgroup_bytes = 0) {
-    std::string family = kernel == "knn_scan_queries"                                        ? "knn_scan"
-                         : kernel.starts_with("knn_exact") || kernel == "knn_trivial"        ? "knn_exact"
-                         : kernel.starts_with("knn_scan") || kernel.starts_with("knn_tight") ? kernel
-                                                                                             : "knn";
+    std::string family = kernel.ends_with("_few")                                     ? "knn_scan_few"
+                         : kernel.starts_with("knn_scan")                             ? "knn_scan"
+                         : kernel.starts_with("knn_exact") || kernel == "knn_trivial" ? "knn_exact"
+                         : kernel == "knn_tighten"                                    ? kernel
+                                                                                      : "knn";
     plan_.steps.push_back(Launch{family,
                                  std::move(kernel),
                                  std::move(constants),
@@ -207,7 +210,9 @@ class Planner {
   void search(const BatchPart& part, int64_t first, int64_t queries) {
     if (list_ > 0) {
       KnnParams p = params(part, first, queries, slabs_);
-      if (scan_) {
+      if (scan_ && scans_few()) {
+        scan_few(part, first, queries);
+      } else if (scan_) {
         scan(part, first, queries);
       } else if (many_) {
         select_from_products(part, first, queries);
@@ -216,10 +221,12 @@ class Planner {
                {read(input(0)), read(input(1)), write(lists_), bytes_of(p)},
                {slabs_.parts, ceil_div(queries, at_once_), part.count});
       }
-      launch("knn_finish", {type(), metric(), list()},
-             {read(input(0)), read(input(1)), read(lists_), write(output(0)), write(output(1)), write(flags_),
-              bytes_of(p)},
-             {queries, 1, part.count});
+      if (slabs_.parts > 0) {
+        launch("knn_finish", {type(), metric(), list()},
+               {read(input(0)), read(input(1)), read(lists_), write(output(0)), write(output(1)), write(flags_),
+                bytes_of(p)},
+               {queries, 1, part.count});
+      }
     }
     KnnParams p = params(part, first, queries, exact_);
     launch("knn_exact", {type(), metric()},
@@ -312,13 +319,14 @@ class Planner {
   bool scans_few() const { return g_.nq <= kScanFew; }
 
   // Of a list: several times what a pass is expected to add.
-  int64_t scan_capacity() const { return list_ > 128 ? 16384 : scans_few() || list_ > 32 ? 8192 : 4096; }
+  int64_t scan_capacity() const { return list_ > 128 || scans_few() ? 16384 : list_ > 32 ? 8192 : 4096; }
 
-  // One tile of queries: lists_ gets twice LIST pairs of each.
-  void scan(const BatchPart& part, int64_t first, int64_t queries) {
-    ScanShape shape = scan_shape(g_.d, limits_.scan_simdgroups);
-    int64_t tile_rows = scans_few() ? kScanFewRows : shape.tile_rows, tiles = ceil_div(g_.nb, tile_rows);
-    int64_t query_tiles = ceil_div(queries, kScanTileQueries);
+  // How many times the rows that a threshold was made of a pass may read.
+  int64_t scan_growth(int64_t rank) const { return std::max<int64_t>(1, room_ / 4 / (rank + rank / 4 + 2)); }
+
+  int64_t scan_threads() const { return std::max<int64_t>(32, ceil_div(room_, kScanHeld)); }
+
+  KnnScanParams scan_params(const BatchPart& part, int64_t first, int64_t queries, int64_t tiles) const {
     KnnScanParams p{};
     p.a_offset = part.params.a_offset + first * g_.d;
     p.b_offset = part.params.b_offset;
@@ -330,48 +338,84 @@ class Planner {
     p.tiles = static_cast<int32_t>(tiles);
     p.capacity = static_cast<int32_t>(room_);
     p.rank = static_cast<int32_t>(g_.l2 ? g_.k : list_);
-    p.filtered = !scans_few();
-    p.relative = scans_few() ? round_up(1.1 * (ceil_div(g_.d, 8) + 16) * kRound) : relative_of_products(kHalfError, 8);
     p.absolute = absolute_of_products();
-    bool vectors = g_.aligned && g_.b_col == 1 && g_.d % 4 == 0 && g_.b_row % 4 == 0 && p.b_offset % 4 == 0;
-    bool wide = vectors && scans_few() && g_.type != "float" && g_.wide && (g_.d | g_.b_row | p.b_offset) % 8 == 0;
-    Constant loads{"VECTORS", wide ? "2" : vectors ? "1" : "0"}, dim{"DIM", std::to_string(shape.columns)};
-    Memory center = g_.l2 ? center_ : input(0);  // without a centre nothing is read there
-    if (!scans_few()) {
-      launch("knn_scan_queries", {metric(), dim},
-             {read(input(0)), read(center), write(queries_), write(terms_), write(filters_), bytes_of(p)},
-             {ceil_div(queries, kScanTileQueries) * kScanTileQueries / kSimdgroups, 1, 1});
+    return p;
+  }
+
+  // How rows are read: `width` elements at once.
+  bool scans_vectors(const KnnScanParams& p, int64_t width) const {
+    return g_.b_col == 1 && g_.d % width == 0 && g_.b_row % width == 0 && p.b_offset % width == 0 &&
+           p.a_offset % 4 == 0 && (width == 8 ? g_.wide : g_.aligned);
+  }
+
+  // One tile of few queries, to the end.
+  void scan_few(const BatchPart& part, int64_t first, int64_t queries) {
+    int64_t tiles = ceil_div(g_.nb, kScanFewRows);
+    KnnScanParams p = scan_params(part, first, queries, tiles);
+    p.relative = round_up(1.1 * (ceil_div(g_.d, 8) + 16) * kRound);
+    int64_t wanted = std::max(ceil_div(tiles, scan_growth(p.rank)), room_ / kScanFewRows);
+    p.step = static_cast<int32_t>(ceil_div(tiles, wanted));
+    p.pass_tiles = static_cast<int32_t>(ceil_div(tiles, p.step));
+    // Few minima of many rows may have lost some of the best rows to better ones.
+    int64_t groups = p.pass_tiles, each = 8;
+    while (groups * each < 4 * p.rank && each < kScanFewRows) {
+      each *= 2;
     }
-    std::vector<ScanPass> passes = scan_passes(tiles, room_ / tile_rows, room_ / 4 / (p.rank + p.rank / 4 + 2));
-    for (const ScanPass& pass : passes) {
+    groups = std::min(groups, kScanMostMinima / each);
+    p.sharing = static_cast<int32_t>(kScanFewRows / each);
+    p.minima = static_cast<int32_t>(groups * each);
+    bool wide = g_.type != "float" && scans_vectors(p, 8);
+    std::vector<Constant> constants{type(),
+                                    metric(),
+                                    {"QUERIES", queries == 1 ? "1" : "4"},
+                                    {"VECTORS", wide                  ? "2"
+                                                : scans_vectors(p, 4) ? "1"
+                                                                      : "0"}};
+    launch("knn_sample_few", constants, {read(input(0)), read(input(1)), write(minima_), write(counts_), bytes_of(p)},
+           {groups, 1, 1});
+    launch("knn_scan_few", constants,
+           {read(input(0)), read(input(1)), read(minima_), read_write(found_), read_write(counts_), write(thresholds_),
+            bytes_of(p)},
+           {std::min(tiles, limits_.threadgroups), 1, 1});
+    launch("knn_finish_few", {type(), metric(), list(), {"THREADS", std::to_string(scan_threads())}},
+           {read(input(0)), read(input(1)), read(found_), read(counts_), read(thresholds_), write(output(0)),
+            write(output(1)), write(flags_), bytes_of(p), bytes_of(params(part, first, queries, slabs_))},
+           {queries, 1, 1}, scan_threads());
+  }
+
+  // One tile of queries: lists_ gets twice LIST pairs of each.
+  void scan(const BatchPart& part, int64_t first, int64_t queries) {
+    ScanShape shape = scan_shape(g_.d, limits_.scan_simdgroups);
+    int64_t tiles = ceil_div(g_.nb, shape.tile_rows), query_tiles = ceil_div(queries, kScanTileQueries);
+    KnnScanParams p = scan_params(part, first, queries, tiles);
+    p.relative = relative_of_products(kHalfError, 8);
+    Constant loads{"VECTORS", scans_vectors(p, 4) ? "1" : "0"}, dim{"DIM", std::to_string(shape.columns)};
+    Memory center = g_.l2 ? center_ : input(0);  // without a centre nothing is read there
+    launch("knn_scan_queries", {metric(), dim},
+           {read(input(0)), read(center), write(queries_), write(terms_), write(filters_), bytes_of(p)},
+           {ceil_div(queries, kScanTileQueries) * kScanTileQueries / kSimdgroups, 1, 1});
+    for (const ScanPass& pass : scan_passes(tiles, room_ / shape.tile_rows, scan_growth(p.rank))) {
       p.step = static_cast<int32_t>(pass.step);
       p.skip = static_cast<int32_t>(pass.skip);
-      p.filled = static_cast<int32_t>(pass.skip == 0 ? pass.tiles * tile_rows : 0);
+      p.pass_tiles = static_cast<int32_t>(pass.tiles);
+      p.filled = static_cast<int32_t>(pass.skip == 0 ? pass.tiles * shape.tile_rows : 0);
       p.last = pass.step == 1;
-      if (scans_few()) {
-        launch(
-            "knn_scan_few", {type(), metric(), {"QUERIES", queries == 1 ? "1" : "4"}, loads},
-            {read(input(0)), read(input(1)), read(thresholds_), read_write(found_), read_write(counts_), bytes_of(p)},
-            {pass.tiles, 1, 1});
-      } else {
-        int64_t parts = std::clamp<int64_t>(ceil_div(limits_.threadgroups, pass.tiles), 1, query_tiles);
-        p.query_tiles = static_cast<int32_t>(ceil_div(query_tiles, parts));
-        launch("knn_scan",
-               {type(),
-                metric(),
-                dim,
-                loads,
-                {"SIMDS", std::to_string(shape.simdgroups)},
-                {"RESIDENT", shape.columns <= 128 ? "3" : "2"}},
-               {read(input(1)), read(center), read(queries_), read(terms_), read(filters_), read(thresholds_),
-                read_write(found_), read_write(counts_), bytes_of(p)},
-               {pass.tiles, ceil_div(query_tiles, p.query_tiles), 1}, 32 * shape.simdgroups, shape.threadgroup_bytes);
-      }
-      int64_t threads = std::max<int64_t>(32, ceil_div(room_, kScanHeld));
-      launch("knn_tighten", {metric(), list(), {"THREADS", std::to_string(threads)}},
-             {read_write(found_), read_write(counts_), read_write(thresholds_), write(lists_),
-              read(scans_few() ? input(0) : terms_), write(filters_), bytes_of(p)},
-             {queries, 1, 1}, threads);
+      int64_t parts = std::clamp<int64_t>(ceil_div(limits_.threadgroups, pass.tiles), 1, query_tiles);
+      p.query_tiles = static_cast<int32_t>(ceil_div(query_tiles, parts));
+      launch("knn_scan",
+             {type(),
+              metric(),
+              dim,
+              loads,
+              {"SIMDS", std::to_string(shape.simdgroups)},
+              {"RESIDENT", shape.columns <= 128 ? "3" : "2"}},
+             {read(input(1)), read(center), read(queries_), read(terms_), read(filters_), read(thresholds_),
+              read_write(found_), read_write(counts_), bytes_of(p)},
+             {pass.tiles, ceil_div(query_tiles, p.query_tiles), 1}, 32 * shape.simdgroups, shape.threadgroup_bytes);
+      launch("knn_tighten", {metric(), list(), {"THREADS", std::to_string(scan_threads())}},
+             {read_write(found_), read_write(counts_), read_write(thresholds_), write(lists_), read(terms_),
+              write(filters_), bytes_of(p)},
+             {queries, 1, 1}, scan_threads());
     }
   }
 
@@ -382,7 +426,7 @@ class Planner {
   int64_t list_, capacity_, tile_, room_ = 0, chunk_ = 0, at_once_ = 0;
   Division exact_{}, slabs_{};
   Memory flags_{}, scores_{}, rows_{}, lists_{}, center_{}, queries_{}, query_norms_{}, database_{}, row_norms_{},
-      products_{}, found_{}, counts_{}, thresholds_{}, terms_{}, filters_{};
+      products_{}, found_{}, counts_{}, thresholds_{}, terms_{}, filters_{}, minima_{};
 };
 
 }  // namespace

@@ -34,8 +34,8 @@ struct Knn {
   Batch batch;           // a: xq, b: xb
   bool l2;
   KnnLimits limits = {};
-  bool aligned = true;  // the first element of xb lies at a multiple of the size of four of them,
-  bool wide = true;     // and of eight
+  bool aligned = true;  // the first elements of xq and xb lie at multiples of the size of four of them,
+  bool wide = true;     // and that of xb of eight
 };
 
 // Inputs xq (float32), xb; outputs distances (float32), ids (int64), both (batch, nq, k) and not empty.

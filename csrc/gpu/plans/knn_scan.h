@@ -24,7 +24,8 @@ struct ScanShape {
 };
 
 inline constexpr int64_t kScanTileQueries = 64;
-inline constexpr int64_t kScanFewRows = 256;
+inline constexpr int64_t kScanFewRows = 256;      // of metal/knn_scan_few.metal: a tile,
+inline constexpr int64_t kScanMostMinima = 1024;  // and keys of a query's sample
 
 ScanShape scan_shape(int64_t d, int64_t simdgroups);
 
