@@ -365,18 +365,21 @@ class Planner {
     p.sharing = static_cast<int32_t>(kScanFewRows / each);
     p.minima = static_cast<int32_t>(groups * each);
     bool wide = g_.type != "float" && scans_vectors(p, 8);
+    bool one = queries == 1;
+    int64_t resident = !one ? 2 : wide ? 3 : 4;
     std::vector<Constant> constants{type(),
                                     metric(),
-                                    {"QUERIES", queries == 1 ? "1" : "4"},
+                                    {"QUERIES", one ? "1" : "4"},
                                     {"VECTORS", wide                  ? "2"
                                                 : scans_vectors(p, 4) ? "1"
-                                                                      : "0"}};
+                                                                      : "0"},
+                                    {"RESIDENT", std::to_string(resident)}};
     launch("knn_sample_few", constants, {read(input(0)), read(input(1)), write(minima_), write(counts_), bytes_of(p)},
            {groups, 1, 1});
     launch("knn_scan_few", constants,
            {read(input(0)), read(input(1)), read(minima_), read_write(found_), read_write(counts_), write(thresholds_),
             bytes_of(p)},
-           {std::min(tiles, limits_.threadgroups), 1, 1});
+           {std::min(tiles, ceil_div(limits_.threadgroups * resident, 4)), 1, 1});
     launch("knn_finish_few", {type(), metric(), list(), {"THREADS", std::to_string(scan_threads())}},
            {read(input(0)), read(input(1)), read(found_), read(counts_), read(thresholds_), write(output(0)),
             write(output(1)), write(flags_), bytes_of(p), bytes_of(params(part, first, queries, slabs_))},
