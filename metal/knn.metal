@@ -282,7 +282,6 @@ kernel void knn_finish(device const float* xq [[buffer(0)]], device const T* xb 
   for (uint i = thread_index; i < LIST; i += THREADS) {
     rows[i] = best[i] == NO_PAIR ? NO_ROW : index_of(best[i]);
   }
-  threadgroup_barrier(mem_flags::mem_threadgroup);
   BatchOffsets at = batch_offsets(p.batch, group.z);
   Finish finish = {best, rows, &num_found, kth};
   finish_query(finish, LIST, dropped, xq + at.a + long(group.x) * long(p.d), xb + at.b, distances, ids,

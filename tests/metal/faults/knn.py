@@ -42,6 +42,12 @@ def products_of_few_rows() -> None:
         check(_normal(3, 33), _normal(3, 33), 2)
 
 
+def scan_of_few() -> None:
+    """A sample of one tile of six, and lists of what is below its threshold."""
+    with limits(few_products=1, scan_products=1, scan_columns=32, scan_capacity=256, threadgroups=4):
+        check(_normal(2, 9), _normal(1301, 9), 10)
+
+
 def padded() -> None:
     check(_normal(2, 4), _normal(3, 4), 7)
 
@@ -124,8 +130,8 @@ FAULTS = [
     # knn_finish
     _knn(
         "no_barrier_before_scores",
-        f"    kth[0] = NO_SCORE;\n  }}\n  {_BARRIER}",
-        "    kth[0] = NO_SCORE;\n  }",
+        f"    f.kth[0] = NO_SCORE;\n  }}\n  {_BARRIER}",
+        "    f.kth[0] = NO_SCORE;\n  }",
         few_queries,
         r"\[(race|unwritten)\]",
     ),
@@ -146,7 +152,24 @@ FAULTS = [
     _knn(
         "nearer_than_itself", "score == other_score && row < other_row", "score == other_score", few_queries, "output"
     ),
-    _knn("everything_is_proven", "dropped == NO_PAIR || excluded", "true || excluded", nearly_equal, WRONG_RESULT),
+    _knn("everything_is_proven", "dropped == NAN_KEY || excluded", "true || excluded", nearly_equal, WRONG_RESULT),
+    # knn_scan_few
+    Fault(
+        "no_barrier_behind_the_sample",
+        "knn_scan_few",
+        f"    keys[i] = minima[i];\n  }}\n  {_BARRIER}",
+        "    keys[i] = minima[i];\n  }",
+        scan_of_few,
+        r"\[(race|unwritten)\]",
+    ),
+    Fault(
+        "places_of_a_list_are_shared",
+        "knn_scan_few",
+        "atomic_fetch_add_explicit(counts + query, 1u, memory_order_relaxed)",
+        "atomic_load_explicit(counts + query, memory_order_relaxed)",
+        scan_of_few,
+        "race|output",
+    ),
     _knn(
         "a_missing_result_is_missed",
         "i = found + thread_index; i < k",
