@@ -67,6 +67,9 @@ BUILT = [
     "IDMap,IVF10,Flat",
     "IVF10,SQ8,RFlat",
     "IVF10,SQ8,Refine(SQfp16)",
+    "IVF10,FlatDedup",
+    "MinMax,SQ8",
+    "MinMaxFP16,SQ4",
 ]
 PLANNED = [
     "FlatL2Panorama4",
@@ -121,8 +124,6 @@ PLANNED = [
     "NSG16,Flat",
     "NSG16_PQ8",
     "NSG16,SQ8",
-    "MinMax,SQ8",
-    "MinMaxFP16,SQ4",
     "IVF10_HNSW,Flat",
     "IVF10_HNSW16,Flat",
     "IVF10_NSG16,Flat",
@@ -131,7 +132,6 @@ PLANNED = [
     "IMI2x4,PQ8",
     "Residual2x4,PQ8",
     "Residual10,PQ8x4",
-    "IVF10,FlatDedup",
     "IVF10,FlatPanorama",
     "IVF10,FlatPanorama4_64",
     "IVF10,SQ0",

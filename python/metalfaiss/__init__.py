@@ -116,6 +116,7 @@ from metalfaiss.helpers import (
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.binary import IndexBinary
 from metalfaiss.indexes.binary_flat import IndexBinaryFlat
+from metalfaiss.indexes.binary_from_float import IndexBinaryFromFloat
 from metalfaiss.indexes.binary_group import IndexBinaryReplicas, IndexBinaryShards
 from metalfaiss.indexes.binary_id_map import IndexBinaryIDMap, IndexBinaryIDMap2
 from metalfaiss.indexes.binary_ivf import IndexBinaryIVF
@@ -125,12 +126,15 @@ from metalfaiss.indexes.flat_codes import IndexFlatCodes
 from metalfaiss.indexes.idmap import IndexIDMap, IndexIDMap2
 from metalfaiss.indexes.ivf import IndexIVF
 from metalfaiss.indexes.ivf_flat import IndexIVFFlat
+from metalfaiss.indexes.ivf_flat_dedup import IndexIVFFlatDedup
+from metalfaiss.indexes.ivf_independent_quantizer import IndexIVFIndependentQuantizer
 from metalfaiss.indexes.ivf_scalar_quantizer import IndexIVFScalarQuantizer
 from metalfaiss.indexes.level1 import Level1Quantizer
 from metalfaiss.indexes.lsh import IndexLSH
 from metalfaiss.indexes.pretransform import IndexPreTransform
 from metalfaiss.indexes.refine import IndexRefine, IndexRefineFlat
 from metalfaiss.indexes.replicas import IndexProxy, IndexReplicas
+from metalfaiss.indexes.rowwise_minmax import IndexRowwiseMinMax, IndexRowwiseMinMaxBase, IndexRowwiseMinMaxFP16
 from metalfaiss.indexes.scalar_quantizer import IndexScalarQuantizer
 from metalfaiss.indexes.shards import IndexShards
 from metalfaiss.indexes.shards_ivf import IndexShardsIVF
@@ -411,6 +415,7 @@ __all__ = [
     "Index",
     "IndexBinary",
     "IndexBinaryFlat",
+    "IndexBinaryFromFloat",
     "IndexBinaryIDMap",
     "IndexBinaryIDMap2",
     "IndexBinaryIVF",
@@ -426,6 +431,8 @@ __all__ = [
     "IndexIDMap2",
     "IndexIVF",
     "IndexIVFFlat",
+    "IndexIVFFlatDedup",
+    "IndexIVFIndependentQuantizer",
     "IndexIVFScalarQuantizer",
     "IndexIVFStats",
     "IndexLSH",
@@ -435,6 +442,9 @@ __all__ = [
     "IndexRefineFlat",
     "IndexRefineSearchParameters",
     "IndexReplicas",
+    "IndexRowwiseMinMax",
+    "IndexRowwiseMinMaxBase",
+    "IndexRowwiseMinMaxFP16",
     "IndexScalarQuantizer",
     "IndexShards",
     "IndexShardsIVF",

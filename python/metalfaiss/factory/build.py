@@ -38,7 +38,10 @@ BUILT = {
     ("coarse", "IndexFlat"),
     ("coarse", "the index X"),
     ("IVF code", "IndexIVFFlat"),
+    ("IVF code", "IndexIVFFlatDedup"),
     ("IVF code", "IndexIVFScalarQuantizer"),
+    ("row", "IndexRowwiseMinMax"),
+    ("row", "IndexRowwiseMinMaxFP16"),
     ("binary", "IndexBinaryFlat"),
     ("binary", "IndexBinaryIDMap"),
     ("binary", "IndexBinaryIDMap2"),
@@ -157,7 +160,7 @@ def _build_inverted(node: Inverted, d: int, metric: int) -> Any:
     nlist = node.coarse.number("nlist") * UNITS[node.coarse.values["unit"] or ""]
     quantizer = metalfaiss.IndexFlat(d, metric) if node.quantizer is None else _build(node.quantizer, d, metric)
     make = _class(node.code.rule.builds, node.code.text)
-    if node.code.rule.builds == "IndexIVFFlat":
+    if node.code.rule.builds in ("IndexIVFFlat", "IndexIVFFlatDedup"):
         index = make(quantizer, d, nlist, metric)
     else:
         index = make(quantizer, d, nlist, SQ_TYPES[node.code.text], metric, True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from metalfaiss.indexes.binary import IndexBinary
 from metalfaiss.indexes.binary_flat import IndexBinaryFlat
+from metalfaiss.indexes.binary_from_float import IndexBinaryFromFloat
 from metalfaiss.indexes.binary_id_map import IndexBinaryIDMap, IndexBinaryIDMap2
 from metalfaiss.io.records import Node, Record, as_bytes
 from metalfaiss.io.registry import node_of, object_of, reads, writes
@@ -60,3 +61,16 @@ def read_binary_id_map(record: Record) -> IndexBinaryIDMap:
 def write_binary_id_map(index: IndexBinaryIDMap) -> Node:
     fourcc = "IBM2" if isinstance(index, IndexBinaryIDMap2) else "IBMp"
     return fourcc, binary_header(index) | {"index": node_of(index.index), "id_map": as_bytes(index._id_map)}
+
+
+@reads("IBFf")
+def read_binary_from_float(record: Record) -> IndexBinaryFromFloat:
+    index = IndexBinaryFromFloat(object_of(record["index"]))
+    record.require(index.d == record["d"], f"d must be {index.d}, that of the index inside", record["d"])
+    index.own_fields = True
+    return index
+
+
+@writes(IndexBinaryFromFloat)
+def write_binary_from_float(index: IndexBinaryFromFloat) -> Node:
+    return "IBFf", binary_header(index) | {"index": node_of(index.index)}

@@ -8,12 +8,13 @@ from typing import Any
 from metalfaiss import _core
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.ivf_flat import IndexIVFFlat
+from metalfaiss.indexes.ivf_flat_dedup import IndexIVFFlatDedup
 from metalfaiss.indexes.ivf_scalar_quantizer import IndexIVFScalarQuantizer
 from metalfaiss.inverted_lists import ArrayInvertedLists
 from metalfaiss.io.binary_ivf import direct_map, restore_direct_map
 from metalfaiss.io.flat import header, restore_header
 from metalfaiss.io.inverted_lists import MOST_EMPTY
-from metalfaiss.io.records import Node, Record
+from metalfaiss.io.records import Node, Record, as_bytes
 from metalfaiss.io.registry import node_of, object_of, reads, writes
 from metalfaiss.io.scalar_quantizer import check_sizes, quantizer_fields, restore_quantizer
 
@@ -77,6 +78,21 @@ def read_ivf_flat(record: Record) -> Any:
 @writes(IndexIVFFlat)
 def write_ivf_flat(index: IndexIVFFlat) -> Node:
     return "IwFl", ivf_header(index) | {"invlists": node_of(index.invlists)}
+
+
+@reads("IwFd")
+def read_ivf_flat_dedup(record: Record) -> Any:
+    index = IndexIVFFlatDedup(checked_quantizer(record), record["d"], record["nlist"], record["metric_type"])
+    pairs = record.copy("instances")
+    record.require(pairs.size % 2 == 0, "instances must be pairs", f"{pairs.size} numbers")
+    index._set_instances(pairs.reshape(-1, 2))
+    return restore_ivf(index, record)
+
+
+@writes(IndexIVFFlatDedup)
+def write_ivf_flat_dedup(index: IndexIVFFlatDedup) -> Node:
+    own = {"instances": as_bytes(index._instances)}
+    return "IwFd", ivf_header(index) | own | {"invlists": node_of(index.invlists)}
 
 
 @reads("IwSq", "IwSQ", "IvSQ")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from metalfaiss.indexes.flat import IndexFlat
 from metalfaiss.indexes.idmap import IndexIDMap, IndexIDMap2
+from metalfaiss.indexes.ivf import IndexIVF
+from metalfaiss.indexes.ivf_independent_quantizer import IndexIVFIndependentQuantizer
 from metalfaiss.indexes.pretransform import IndexPreTransform
 from metalfaiss.indexes.refine import IndexRefine, IndexRefineFlat
+from metalfaiss.indexes.rowwise_minmax import IndexRowwiseMinMax, IndexRowwiseMinMaxBase, IndexRowwiseMinMaxFP16
 from metalfaiss.io.flat import header, restore_header
 from metalfaiss.io.records import Node, Record, as_bytes
 from metalfaiss.io.registry import node_of, object_of, reads, writes
@@ -68,3 +71,36 @@ def write_refine(index: IndexRefine) -> Node:
         "k_factor": index.k_factor,
     }
     return "IxRF", header(index) | fields
+
+
+@reads("IRMf", "IRMh")
+def read_rowwise_minmax(record: Record) -> IndexRowwiseMinMaxBase:
+    cls = IndexRowwiseMinMaxFP16 if record.fourcc == "IRMh" else IndexRowwiseMinMax
+    index = cls(object_of(record["index"]))
+    record.require(index.d == record["d"], f"d must be {index.d}, that of the index inside", record["d"])
+    index.own_fields = True
+    return restore_header(index, record)  # type: ignore[no-any-return]
+
+
+@writes(IndexRowwiseMinMaxBase)
+def write_rowwise_minmax(index: IndexRowwiseMinMaxBase) -> Node:
+    fourcc = "IRMh" if isinstance(index, IndexRowwiseMinMaxFP16) else "IRMf"
+    return fourcc, header(index) | {"index": node_of(index.index)}
+
+
+@reads("IwIQ")
+def read_independent_quantizer(record: Record) -> IndexIVFIndependentQuantizer:
+    quantizer, ivf = object_of(record["quantizer"]), object_of(record["index_ivf"])
+    record.require(isinstance(ivf, IndexIVF), "index_ivf must be an IVF index", type(ivf).__name__)
+    vt = object_of(record["vt"]) if record["has_vt"] else None
+    index = IndexIVFIndependentQuantizer(quantizer, ivf, vt)
+    index.own_fields = True
+    return restore_header(index, record)  # type: ignore[no-any-return]
+
+
+@writes(IndexIVFIndependentQuantizer)
+def write_independent_quantizer(index: IndexIVFIndependentQuantizer) -> Node:
+    fields = {"quantizer": node_of(index.quantizer), "has_vt": index.vt is not None}
+    if index.vt is not None:
+        fields["vt"] = node_of(index.vt)
+    return "IwIQ", header(index) | fields | {"index_ivf": node_of(index.index_ivf)}
