@@ -116,6 +116,13 @@ def test_ownership(lib: Any) -> None:
         lib.PCAMatrix(D, 4),
         lib.IDSelectorRange(1, 2),
         lib.ArrayInvertedLists(2, 8),
+        lib.SearchParametersIVF(),
+        lib.ScalarQuantizer(D, lib.ScalarQuantizer.QT_8bit),
+        lib.ClusteringParameters(),
+        lib.ParameterSpace(),
+        lib.VectorIOReader(),
+        lib.VectorIOWriter(),
+        lib.RangeSearchResult(2),
     ):
         assert made.thisown
         assert made.this.own()

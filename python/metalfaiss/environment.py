@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+import time
 
 import mlx.core as mx
 
@@ -24,10 +25,12 @@ __all__ = [
     "SIMDLevel_COUNT",
     "SIMDLevel_NONE",
     "SIMDLevel_RISCV_RVV",
+    "check_openmp",
     "get_compile_options",
     "get_mem_usage_kb",
     "get_num_gpus",
     "get_version",
+    "getmillisecs",
     "omp_get_max_threads",
     "omp_set_num_threads",
 ]
@@ -108,6 +111,16 @@ def get_version() -> str:
 def get_num_gpus() -> int:
     """How many GPUs MLX has; they are used through streams, not through GPU indexes."""
     return int(mx.device_count(mx.gpu))
+
+
+def check_openmp() -> bool:
+    """Whether operations can use several threads: always, though not by OpenMP."""
+    return True
+
+
+def getmillisecs() -> float:
+    """Milliseconds since some fixed time."""
+    return time.perf_counter() * 1e3
 
 
 def get_mem_usage_kb() -> int:

@@ -18,6 +18,7 @@ __all__ = [
     "METRIC_Lp",
     "METRIC_NaNEuclidean",
     "is_similarity_metric",
+    "metric_type_from_int",
     "worst",
 ]
 
@@ -39,6 +40,17 @@ NAMES = {value: name for name, value in globals().items() if name.startswith("ME
 def is_similarity_metric(metric_type: int) -> bool:
     """Whether larger values are better: inner products and the Jaccard similarity."""
     return metric_type in (METRIC_INNER_PRODUCT, METRIC_Jaccard)
+
+
+def metric_type_from_int(x: int) -> int:
+    """The number itself, if it is that of a metric.
+
+    Raises:
+        RuntimeError: it is not.
+    """
+    if x not in NAMES:
+        raise RuntimeError(f"[metric_type_from_int] x must be the number of a metric. Received {x!r}.")
+    return x
 
 
 def worst(metric_type: int) -> float:

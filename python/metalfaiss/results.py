@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metalfaiss.errors import ArgumentError
+from metalfaiss.ownership import Owned
 from metalfaiss.selection import select_k
 
 __all__ = ["RangeSearchResult", "ResultHeap", "eval_intersection", "merge_knn_results", "ranklist_intersection_size"]
@@ -124,7 +125,7 @@ def ranklist_intersection_size(k1: int, v1: Any, k2: int, v2: Any) -> int:
     return eval_intersection(np.asarray(v1).reshape(1, -1)[:, :k1], np.asarray(v2).reshape(1, -1)[:, :k2])
 
 
-class RangeSearchResult:
+class RangeSearchResult(Owned):
     """Results of a search by distance in FAISS's form.
 
     Args:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from metalfaiss import _core, _host
 from metalfaiss._host import Array, Stream
+from metalfaiss.ownership import Owned
 
 __all__ = ["ScalarQuantizer"]
 
@@ -25,7 +26,7 @@ def float_codec(d: int) -> _core.Codec:
     return _core.Codec(_F32, d, _NONE, _NONE)
 
 
-class ScalarQuantizer:
+class ScalarQuantizer(Owned):
     """Codes of vectors, component by component; for the same training data they are FAISS's.
 
     ``QT_8bit``, ``QT_6bit`` and ``QT_4bit`` divide the range of each component, ``QT_8bit_uniform`` and

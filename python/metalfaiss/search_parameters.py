@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from metalfaiss.ownership import Owned
 from metalfaiss.selectors import IDSelector, Selectable, as_selector
 
 __all__ = [
@@ -21,7 +22,7 @@ __all__ = [
 ]
 
 
-class SearchParameters:
+class SearchParameters(Owned):
     """What every search takes.
 
     Args:

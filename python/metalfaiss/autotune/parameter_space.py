@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import metalfaiss
 from metalfaiss.autotune.criteria import AutoTuneCriterion
 from metalfaiss.autotune.operating_points import OperatingPoints, Sequence
+from metalfaiss.ownership import Owned
 from metalfaiss.random import permutation
 from metalfaiss.vectors import Float64Vector
 
@@ -31,7 +32,7 @@ class ParameterRange:
     values: Float64Vector = field(default_factory=Float64Vector)
 
 
-class ParameterSpace:
+class ParameterSpace(Owned):
     """The settings of an index, and all their combinations, numbered from 0: the first setting changes fastest.
 
     Attributes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from metalfaiss.ownership import Owned
+
 __all__ = [
     "PARAMETERS",
     "ClusteringInitMethod_AFK_MC2",
@@ -19,7 +21,7 @@ ClusteringInitMethod_RANDOM, ClusteringInitMethod_KMEANS_PLUS_PLUS, ClusteringIn
 
 
 @dataclass
-class ClusteringParameters:
+class ClusteringParameters(Owned):
     """How k-means runs.
 
     Attributes:

@@ -139,7 +139,9 @@ def _owner(index: Any) -> Any:
 def _build_refined(node: Refined, d: int, metric: int) -> Any:
     base = _build(node.base, d, metric)
     if node.refine is None:
-        return _owner(metalfaiss.IndexRefineFlat(base))
+        index = _owner(metalfaiss.IndexRefineFlat(base))
+        index.own_refine_index = True
+        return index
     index = _owner(metalfaiss.IndexRefine(base, _build(node.refine, d, metric)))
     index.own_refine_index = True
     return index

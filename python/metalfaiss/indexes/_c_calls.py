@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from metalfaiss.results import RangeSearchResult
 from metalfaiss.search_parameters import SearchParameters
 
-__all__ = ["CCalls", "ExCalls"]
+__all__ = ["CCalls", "CodeCalls", "ExCalls", "ListCalls"]
 
 Ids = NDArray[np.int64]
 
@@ -20,6 +20,12 @@ Ids = NDArray[np.int64]
 def _rows(index: Any, n: int, x: NDArray[Any]) -> NDArray[Any]:
     """The first n vectors of an array of any shape."""
     return x.reshape(-1)[: n * index._width].reshape(n, -1)
+
+
+def _put(to: NDArray[Any], values: Any) -> None:
+    """Writes to the first elements of an array of any shape."""
+    found = np.asarray(values)
+    to.reshape(-1)[: found.size] = found.ravel()
 
 
 class CCalls:
@@ -71,17 +77,131 @@ class CCalls:
 
     def reconstruct_c(self: Any, key: int, recons: NDArray[Any]) -> None:
         """``reconstruct`` to ``recons``."""
-        vector = np.asarray(self.reconstruct(key))
-        recons.reshape(-1)[: vector.size] = vector
+        _put(recons, self.reconstruct(key))
 
     def reconstruct_n_c(self: Any, i0: int, ni: int, recons: NDArray[Any]) -> None:
         """``reconstruct_n`` to ``recons``."""
-        vectors = np.asarray(self.reconstruct_n(i0, ni))
-        recons.reshape(-1)[: vectors.size] = vectors.ravel()
+        _put(recons, self.reconstruct_n(i0, ni))
+
+    def reconstruct_batch_c(self: Any, n: int, keys: Ids, recons: NDArray[Any]) -> None:
+        """``reconstruct_batch`` of n ids to ``recons``."""
+        _put(recons, self.reconstruct_batch(keys.reshape(-1)[:n]))
+
+    def search_and_reconstruct_c(
+        self: Any,
+        n: int,
+        x: NDArray[Any],
+        k: int,
+        distances: NDArray[Any],
+        labels: Ids,
+        recons: NDArray[Any],
+        params: SearchParameters | None = None,
+    ) -> None:
+        """``search_and_reconstruct`` of n queries, written to ``distances``, ``labels`` and ``recons``."""
+        found = self.search_and_reconstruct(_rows(self, n, x), k, params=params)
+        _put(distances, found[0])
+        _put(labels, found[1])
+        _put(recons, found[2])
 
     def remove_ids_c(self: Any, sel: Any) -> int:
         """``remove_ids`` by a selector."""
         return int(self.remove_ids(sel))
+
+
+class CodeCalls:
+    """Of codes; each raises what the method without ``_c`` does."""
+
+    def sa_encode_c(self: Any, n: int, x: NDArray[Any], bytes: NDArray[np.uint8]) -> None:
+        """``sa_encode`` of n vectors, written to ``bytes``."""
+        _put(bytes, self.sa_encode(_rows(self, n, x)))
+
+    def sa_decode_c(self: Any, n: int, bytes: NDArray[np.uint8], x: NDArray[np.float32]) -> None:
+        """``sa_decode`` of n codes, written to ``x``."""
+        _put(x, self.sa_decode(self._coded(n, bytes)))
+
+    def add_sa_codes_c(self: Any, n: int, codes: NDArray[np.uint8], xids: Ids | None) -> None:
+        """``add_sa_codes`` of n codes."""
+        self.add_sa_codes(self._coded(n, codes), None if xids is None else xids.reshape(-1)[:n])
+
+    def _coded(self: Any, n: int, codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return codes.reshape(-1)[: n * self.sa_code_size()].reshape(n, -1)
+
+
+class ListCalls:
+    """Of inverted lists; each raises what the method without ``_c`` does."""
+
+    def search_preassigned_c(
+        self: Any,
+        n: int,
+        x: NDArray[Any],
+        k: int,
+        assign: Ids,
+        centroid_dis: NDArray[np.float32] | None,
+        distances: NDArray[np.float32],
+        labels: Ids,
+        store_pairs: bool,
+        params: SearchParameters | None = None,
+    ) -> None:
+        """``search_preassigned`` of n queries, written to ``distances`` and ``labels``.
+
+        Raises:
+            NotImplementedError: ``store_pairs`` is True.
+        """
+        self._refuse_pairs("search_preassigned_c", store_pairs)
+        lists = self._given_lists(n, assign, params)
+        found = self.search_preassigned(_rows(self, n, x), k, lists, params=params)
+        _put(distances, found[0])
+        _put(labels, found[1])
+
+    def range_search_preassigned_c(
+        self: Any,
+        nx: int,
+        x: NDArray[Any],
+        radius: float,
+        keys: Ids,
+        coarse_dis: NDArray[np.float32] | None,
+        result: RangeSearchResult,
+        store_pairs: bool = False,
+        params: SearchParameters | None = None,
+    ) -> None:
+        """``range_search_preassigned`` of nx queries, whose results ``result`` takes.
+
+        Raises:
+            NotImplementedError: ``store_pairs`` is True.
+        """
+        self._refuse_pairs("range_search_preassigned_c", store_pairs)
+        lists = self._given_lists(nx, keys, params)
+        result._take(*self.range_search_preassigned(_rows(self, nx, x), radius, lists, params=params))
+
+    def search_and_return_codes_c(
+        self: Any,
+        n: int,
+        x: NDArray[Any],
+        k: int,
+        distances: NDArray[np.float32],
+        labels: Ids,
+        recons: NDArray[np.uint8],
+        include_listno: bool = False,
+        params: SearchParameters | None = None,
+    ) -> None:
+        """``search_and_return_codes`` of n queries, written to ``distances``, ``labels`` and ``recons``."""
+        found = self.search_and_return_codes(_rows(self, n, x), k, include_listnos=include_listno, params=params)
+        _put(distances, found[0])
+        _put(labels, found[1])
+        _put(recons, found[2])
+
+    def update_vectors_c(self: Any, nv: int, idx: Ids, v: NDArray[np.float32]) -> None:
+        """``update_vectors`` of nv ids."""
+        self.update_vectors(idx.reshape(-1)[:nv], _rows(self, nv, v))
+
+    def _given_lists(self: Any, n: int, lists: Ids, params: SearchParameters | None) -> Ids:
+        nprobe = min(getattr(params, "nprobe", self.nprobe), self.nlist)
+        return lists.reshape(-1)[: n * nprobe].reshape(n, nprobe)
+
+    def _refuse_pairs(self: Any, method: str, store_pairs: bool) -> None:
+        if store_pairs:
+            op = f"{type(self).__name__}.{method}"
+            raise NotImplementedError(f"[{op}] store_pairs must be False. Received {store_pairs!r}.")
 
 
 class ExCalls:

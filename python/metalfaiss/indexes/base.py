@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from metalfaiss import _host
 from metalfaiss._host import Array, Stream
 from metalfaiss.indexes import _checks
-from metalfaiss.indexes._c_calls import CCalls, ExCalls
+from metalfaiss.indexes._c_calls import CCalls, CodeCalls, ExCalls
 from metalfaiss.indexes._stored import Stored
 from metalfaiss.numeric import Float32
 from metalfaiss.search_parameters import SearchParameters
@@ -19,7 +19,7 @@ from metalfaiss.search_parameters import SearchParameters
 __all__ = ["Index"]
 
 
-class Index(Stored, CCalls, ExCalls):
+class Index(Stored, CCalls, CodeCalls, ExCalls):
     """Vectors of ``d`` dimensions that can be searched, numbered from 0 in the order in which they are added.
 
     NumPy arrays and ``mx.array`` are both taken. NumPy queries get NumPy results. ``mx.array`` queries get lazy

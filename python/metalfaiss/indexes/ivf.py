@@ -14,6 +14,7 @@ from metalfaiss._host import Array, Stream
 from metalfaiss.clustering import ClusteringParameters
 from metalfaiss.indexes import _checks
 from metalfaiss.indexes._assign import guided, nearest
+from metalfaiss.indexes._c_calls import ListCalls
 from metalfaiss.indexes._ivf_entries import IVFEntries
 from metalfaiss.indexes._ivf_search import IVFSearch
 from metalfaiss.indexes.base import Index
@@ -26,7 +27,7 @@ from metalfaiss.search_parameters import SearchParametersIVF
 __all__ = ["IndexIVF"]
 
 
-class IndexIVF(IVFSearch, IVFEntries, Level1Quantizer, Index):
+class IndexIVF(IVFSearch, IVFEntries, ListCalls, Level1Quantizer, Index):
     """Base class of the indexes with inverted lists.
 
     Attributes:

@@ -15,6 +15,7 @@ import numpy as np
 from metalfaiss import _core
 from metalfaiss.errors import file_errors
 from metalfaiss.io.records import Node
+from metalfaiss.ownership import Owned
 from metalfaiss.vectors import UInt8Vector
 
 __all__ = [
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 
-class IOWriter:
+class IOWriter(Owned):
     """Where an index is written to. Several may be written one after another."""
 
     name = ""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from metalfaiss import _core
 from metalfaiss.errors import file_errors
 from metalfaiss.io.records import Record
+from metalfaiss.ownership import Owned
 from metalfaiss.vectors import UInt8Vector
 
 __all__ = [
@@ -30,7 +31,7 @@ __all__ = [
 FLAT_HEADER = 45  # bytes before the vectors of a flat index: they are aligned in memory, and need no copy
 
 
-class IOReader:
+class IOReader(Owned):
     """Where an index is read from. Several that were written one after another are read one after another."""
 
     name = ""

@@ -78,6 +78,15 @@ class VectorTransform(Owned, ABC):
         found = np.asarray(self.apply(x.reshape(-1)[: n * self.d_in].reshape(n, -1)))
         xt.reshape(-1)[: found.size] = found.ravel()
 
+    def train_c(self, n: int, x: Array) -> None:
+        """``train`` on n vectors; FAISS's C++ form."""
+        self.train(x.reshape(-1)[: n * self.d_in].reshape(n, -1))
+
+    def reverse_transform_c(self, n: int, xt: Array, x: NDArray[np.float32]) -> None:
+        """``reverse_transform`` of n vectors, written to ``x``, n * ``d_in`` elements; FAISS's C++ form."""
+        found = np.asarray(self.reverse_transform(xt.reshape(-1)[: n * self.d_out].reshape(n, -1)))
+        x.reshape(-1)[: found.size] = found.ravel()
+
     def apply_py(self, x: Array) -> Any:
         """``apply``, under the name that FAISS's Python layer has for it."""
         return self.apply(x)
