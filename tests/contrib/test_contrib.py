@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -12,6 +13,7 @@ from faiss.contrib import clustering as their_clustering
 from faiss.contrib import evaluation as their_evaluation
 from faiss.contrib import exhaustive_search as their_search
 from faiss.contrib import factory_tools as their_factory
+from faiss.contrib import vecs_io as their_vecs_io
 
 import metalfaiss
 from metalfaiss.contrib import (
@@ -266,3 +268,95 @@ def test_batches_of_a_file(tmp_path: Path) -> None:
     batches = list(vecs_io.bvecs_iter(tmp_path / "x.bvecs", 10))
     assert [len(batch) for batch in batches] == [10, 10, 3]
     np.testing.assert_array_equal(np.concatenate(batches), x)
+
+
+def test_batches_across_files(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (53, 5), dtype=np.uint8)
+    for i, (a, b) in enumerate(pairwise([0, 4, 8, 40, 53])):
+        vecs_io.bvecs_write(tmp_path / f"chunk_{i:04}.bvecs", x[a:b])
+    for size in (1, 10, 100):
+        batches = list(vecs_io.bvecs_iter_chunked(tmp_path, size))
+        theirs = list(their_vecs_io.bvecs_iter_chunked(str(tmp_path), size))
+        assert [len(batch) for batch in batches] == [len(batch) for batch in theirs]
+        np.testing.assert_array_equal(np.concatenate(batches), x)
+    (tmp_path / "chunk_0001.bvecs").unlink()
+    with pytest.raises(ValueError, match=r"Received numbers \[0, 2, 3\]"):
+        list(vecs_io.bvecs_iter_chunked(tmp_path))
+
+
+@pytest.mark.parametrize("module", [evaluation, their_evaluation], ids=["ours", "theirs"])
+def test_settings_worth_their_time(module: Any) -> None:
+    points = module.OperatingPointsWithRanges()
+    points.add_range("nprobe", [1, 2, 4, 8])
+    points.add_range("ht", [16, 32, 64])
+    assert (points.num_experiments(), points.do_nothing_key().tolist()) == (12, [0, 0])
+    assert [points.cno_to_key(i).tolist() for i in (0, 5, 11)] == [[0, 0], [1, 1], [3, 2]]
+    assert points.sample_experiments(5) == [0, 11, 5, 1, 8]
+    assert sorted(points.sample_experiments(0)) == list(range(12))
+    assert points.get_parameters(points.cno_to_key(7)) == {"nprobe": 8, "ht": 32}
+    assert points.add_operating_point(points.cno_to_key(0), 0.2, 1.0)
+    assert points.add_operating_point(points.cno_to_key(11), 0.9, 8.0)
+    assert points.add_operating_point(points.cno_to_key(5), 0.9, 4.0)
+    assert not points.add_operating_point(points.cno_to_key(4), 0.1, 2.0)
+    assert ([t for _, _, t in points.operating_points], len(points.suboptimal_points)) == ([1.0, 4.0], 2)
+    assert points.predict_bounds(np.array([1, 0])) == (0.9, 1.0)
+    assert points.predict_bounds(np.array([3, 1])) == (0.9, 4.0)
+    assert points.should_run_experiment(np.array([1, 0]))
+    assert not points.should_run_experiment(np.array([3, 1]))
+    points.restrict_range("nprobe", 4)
+    assert points.ranges[0] == ("nprobe", [1, 2])
+    with pytest.raises(RuntimeError, match=r"not found|must be one of nprobe, ht"):
+        points.restrict_range("M", 4)
+
+
+def test_bad_settings() -> None:
+    points = evaluation.OperatingPointsWithRanges()
+    points.add_range("nprobe", [1, 2, 4, 8])
+    with pytest.raises(ValueError, match="n_autotune must be 0, or at least 2"):
+        points.sample_experiments(1)
+    with pytest.raises(ValueError, match="cno must be from 0 to 3"):
+        points.cno_to_key(4)
+    for call in (lambda: evaluation.OperatingPoints().compare_keys(1, 2), evaluation.OperatingPoints().do_nothing_key):
+        with pytest.raises(NotImplementedError):
+            call()
+
+
+@pytest.mark.parametrize("metric", [faiss.METRIC_L2, faiss.METRIC_INNER_PRODUCT])
+def test_ranges_of_an_index_that_finds_neighbours(metric: int) -> None:
+    x, q = points(400), points(30)
+    radius = 6.0 if metric == faiss.METRIC_L2 else 2.0
+    outcomes = []
+    for f, module in ((metalfaiss, exhaustive_search), (faiss, their_search)):
+        index = f.IndexFlat(8, metric)
+        index.add(x)
+        outcomes.append([module.range_search_gpu(q, radius, index, other, 20) for other in (index, x, None)])
+    for ours, theirs in zip(*outcomes, strict=True):
+        np.testing.assert_array_equal(ours[0], theirs[0])
+        for a, b in pairwise(ours[0]):
+            assert set(ours[2][a:b]) == set(theirs[2][a:b])
+    codes = np.random.default_rng(0).integers(0, 256, (90, 4), dtype=np.uint8)
+    binary = metalfaiss.IndexBinaryFlat(32)
+    binary.add(codes)
+    lims, D, _ = exhaustive_search.range_search_gpu(codes, 12, binary, codes, 5)
+    np.testing.assert_array_equal(lims, binary.range_search(codes, 12)[0])
+    assert D.dtype == np.int32
+
+
+def test_a_radius_for_so_many_results() -> None:
+    draw = np.random.default_rng(0)
+    for keep_max in (False, True):
+        batches = [(np.array([3, 4]), draw.random(7, dtype=np.float32), np.arange(7)) for _ in range(5)]
+        ours, theirs = list(batches), list(batches)
+        assert exhaustive_search.apply_maxres(ours, 20, keep_max) == their_search.apply_maxres(theirs, 20, keep_max)
+        for a, b in zip(ours, theirs, strict=True):
+            for first, second in zip(a, b, strict=True):
+                np.testing.assert_array_equal(first, second)
+    with pytest.raises(ValueError, match="There must be more than 20 results"):
+        exhaustive_search.apply_maxres(ours, 20)
+
+
+def test_fields_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    inspect_tools.print_object_fields(metalfaiss.index_factory(8, "IVF4,Flat"))
+    printed = capsys.readouterr().out
+    assert "nprobe = 1\n" in printed
+    assert "code_size = 32\n" in printed

@@ -29,6 +29,7 @@ __all__ = [
     "DatasetSIFT1M",
     "SyntheticDataset",
     "dataset_from_name",
+    "sanitize",
     "set_dataset_basedir",
 ]
 
@@ -72,7 +73,7 @@ class Dataset:
         vectors = self._database()
         begin, end = (len(vectors) * i // parts for i in (part, part + 1))
         for i in range(begin, end, bs):
-            yield _float32(vectors[i : min(i + bs, end)])
+            yield sanitize(vectors[i : min(i + bs, end)])
 
     def get_groundtruth(self, k: int | None = None) -> NDArray[np.int64]:
         """The ids of the k true neighbours of each query, shape (nq, k)."""
@@ -152,16 +153,16 @@ class _Files(Dataset):
         return mapped[: None if n < 0 else n]
 
     def get_queries(self) -> Vectors:
-        return _float32(self._open("queries", self.nq))
+        return sanitize(self._open("queries", self.nq))
 
     def get_train(self, maxtrain: int | None = None) -> Vectors:
-        return _float32(self._open("train", self.nt if maxtrain is None else min(maxtrain, self.nt)))
+        return sanitize(self._open("train", self.nt if maxtrain is None else min(maxtrain, self.nt)))
 
     def _database(self) -> NDArray[Any]:
         return self._open("base", self.nb)
 
     def get_database(self) -> Vectors:
-        return _float32(self._database())
+        return sanitize(self._database())
 
     def get_groundtruth(self, k: int | None = None) -> NDArray[np.int64]:
         return _first(type(self).__name__, ivecs_read(self._folder / self._names["truth"]), k)
@@ -234,11 +235,11 @@ class DatasetHDF5(Dataset):
         self.nt, self.nq = 0, self._file["test"].shape[0]
 
     def _vectors(self, x: Any) -> Vectors:
-        vectors = _float32(x)
+        vectors = sanitize(x)
         if not self._angular:
             return vectors
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return _float32(vectors / np.where(lengths > 0, lengths, 1))
+        return sanitize(vectors / np.where(lengths > 0, lengths, 1))
 
     def get_queries(self) -> Vectors:
         return self._vectors(self._file["test"][:])
@@ -276,6 +277,11 @@ _BY_NAME: dict[str, Callable[[], Dataset]] = {
 }
 
 
+def sanitize(x: NDArray[Any]) -> Vectors:
+    """Contiguous, as float32."""
+    return np.ascontiguousarray(x, dtype=np.float32)
+
+
 def dataset_from_name(dataset: str = "deep1M") -> Dataset:
     """A data set by name: ``sift1M``, ``gist1M``, ``bigann1M`` to ``bigann1B``, ``deep1M`` to ``deep1B``, ``glove``.
 
@@ -289,10 +295,6 @@ def dataset_from_name(dataset: str = "deep1M") -> Dataset:
 
 def _names(stem: str, ext: str) -> tuple[str, str, str, str]:
     return (f"{stem}_query.{ext}", f"{stem}_learn.{ext}", f"{stem}_base.{ext}", f"{stem}_groundtruth.ivecs")
-
-
-def _float32(x: NDArray[Any]) -> Vectors:
-    return np.ascontiguousarray(x, dtype=np.float32)
 
 
 def _first(name: str, truth: NDArray[Any], k: int | None) -> NDArray[np.int64]:

@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metalfaiss._core import num_threads, set_num_threads
+from metalfaiss.contrib.operating_points import OperatingPoints, OperatingPointsWithRanges
 
 __all__ = [
+    "OperatingPoints",
+    "OperatingPointsWithRanges",
     "RepeatTimer",
     "check_ref_knn_with_draws",
     "check_ref_range_results",

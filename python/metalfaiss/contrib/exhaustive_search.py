@@ -9,14 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metalfaiss.distances import knn
+from metalfaiss.indexes.binary import IndexBinary
+from metalfaiss.indexes.binary_flat import IndexBinaryFlat
 from metalfaiss.indexes.flat import IndexFlat
 from metalfaiss.metrics import METRIC_L2, is_similarity_metric
 
 __all__ = [
+    "apply_maxres",
     "exponential_query_iterator",
     "knn",
     "knn_ground_truth",
     "range_ground_truth",
+    "range_search_gpu",
     "range_search_max_results",
     "threshold_radius",
     "threshold_radius_nres",
@@ -153,6 +157,65 @@ def range_search_max_results(
     if clip_to_min and len(D) > least:
         radius, counts, D, I = _shrunk(counts, D, I, least, similarity)
     return radius, _limits(counts), D, I
+
+
+def apply_maxres(res_batches: list[Any], target_nres: int, keep_max: bool = False) -> tuple[float, int]:
+    """Finds the radius within which so many results of several batches are, and drops the others, in place.
+
+    Args:
+        res_batches: (how many results each query has, distances, ids) of each batch.
+        target_nres: how many results, fewer than there are.
+        keep_max: whether larger values are better.
+
+    Returns:
+        The radius, and how many results there are then.
+
+    Raises:
+        ValueError: there are not more results.
+    """
+    D, sign = np.hstack([dis for _, dis, _ in res_batches]), -1 if keep_max else 1
+    if len(D) <= target_nres:
+        raise ValueError(f"[apply_maxres] There must be more than {target_nres} results. Received {len(D)}.")
+    radius = (sign * np.partition(sign * D, target_nres)[target_nres]).item()
+    res_batches[:] = [threshold_radius_nres(n, dis, ids, radius, keep_max=keep_max) for n, dis, ids in res_batches]
+    return radius, sum(len(dis) for _, dis, _ in res_batches)
+
+
+def range_search_gpu(
+    xq: NDArray[Any], r2: float, index_gpu: Any, index_cpu: Any, gpu_k: int = 1024
+) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int64]]:
+    """A range search by an index that can only find neighbours.
+
+    Args:
+        xq: queries, shape (nq, d).
+        r2: the radius.
+        index_gpu: finds ``gpu_k`` neighbours of each.
+        index_cpu: searches for those whose neighbours are all within: an index, its vectors (n, d), or None for no more
+            than ``gpu_k`` results.
+        gpu_k: as above.
+
+    Returns:
+        Limits (nq + 1,), distances, best first where ``index_gpu`` found them, and ids.
+    """
+    similarity, k = is_similarity_metric(index_gpu.metric_type), min(index_gpu.ntotal, gpu_k)
+    D, I = index_gpu.search(xq, k)
+    within = r2 < D if similarity else r2 > D
+    found = [(near[ok], ids[ok]) for near, ids, ok in zip(D, I, within, strict=True)]
+    more = np.flatnonzero(within.all(axis=1))
+    if index_cpu is not None and more.size:
+        index = _exact(index_gpu, index_cpu) if isinstance(index_cpu, np.ndarray) else index_cpu
+        lims, near, ids = index.range_search(np.ascontiguousarray(xq[more]), r2)
+        ends = lims.astype(np.int64)
+        for query, a, b in zip(more, ends[:-1], ends[1:], strict=True):
+            found[query] = near[a:b].astype(D.dtype), ids[a:b]
+    limits = np.concatenate([[0], np.cumsum([len(near) for near, _ in found])]).astype(np.int64)
+    return limits, np.concatenate([near for near, _ in found]), np.concatenate([ids for _, ids in found])
+
+
+def _exact(like: Any, vectors: NDArray[Any]) -> Any:
+    index = IndexBinaryFlat(like.d) if isinstance(like, IndexBinary) else IndexFlat(like.d, like.metric_type)
+    index.add(vectors)
+    return index
 
 
 def exponential_query_iterator(xq: NDArray[Any], start_bs: int = 32, max_bs: int = 20000) -> Iterator[NDArray[Any]]:

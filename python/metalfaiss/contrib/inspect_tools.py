@@ -17,7 +17,15 @@ __all__ = [
     "get_invlist",
     "get_invlist_sizes",
     "make_LinearTransform_matrix",
+    "print_object_fields",
 ]
+
+
+def print_object_fields(obj: Any) -> None:
+    """Prints the attributes of an object that are not methods, by name."""
+    for name in sorted(dir(obj)):
+        if not name.startswith("_") and not callable(value := getattr(obj, name)):
+            print(f"{name} = {value}")
 
 
 def get_invlist(invlists: Any, l: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "bvecs_iter",
+    "bvecs_iter_chunked",
     "bvecs_mmap",
     "bvecs_read",
     "bvecs_write",
@@ -87,6 +89,33 @@ def bvecs_iter(filepath: Path, batch_size: int = 100_000) -> Iterator[NDArray[np
     vectors = bvecs_mmap(filepath)
     for first in range(0, len(vectors), batch_size):
         yield np.array(vectors[first : first + batch_size])
+
+
+def bvecs_iter_chunked(chunk_folder: Path, batch_size: int = 100_000) -> Iterator[NDArray[np.uint8]]:
+    """The vectors of the files chunk_0000.bvecs, chunk_0001.bvecs, ... of a folder, in batches across their limits.
+
+    Raises:
+        OSError: there is no such folder.
+        ValueError: there is no such file, or one between is missing.
+    """
+    folder = os.fspath(chunk_folder)
+    names = sorted(name for name in os.listdir(folder) if re.fullmatch(r"chunk_\d+\.bvecs", name))
+    numbers = sorted(int(name[6:-6]) for name in names)
+    if not names or numbers != list(range(len(names))):
+        raise ValueError(f"[bvecs_iter_chunked] {folder} must hold chunk_0000.bvecs, ... Received numbers {numbers}.")
+    left: NDArray[np.uint8] | None = None
+    for name in names:
+        vectors = bvecs_mmap(os.path.join(folder, name))
+        first = 0
+        while first < len(vectors):
+            more = vectors[first : first + batch_size - (0 if left is None else len(left))]
+            left = np.array(more) if left is None else np.concatenate([left, more])
+            first += len(more)
+            if len(left) == batch_size:
+                yield left
+                left = None
+    if left is not None:
+        yield left
 
 
 def fvecs_read(fname: Path) -> NDArray[np.float32]:
