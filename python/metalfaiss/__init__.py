@@ -131,6 +131,7 @@ from metalfaiss.indexes.ivf_flat import IndexIVFFlat
 from metalfaiss.indexes.ivf_flat_dedup import IndexIVFFlatDedup
 from metalfaiss.indexes.ivf_independent_quantizer import IndexIVFIndependentQuantizer
 from metalfaiss.indexes.ivf_scalar_quantizer import IndexIVFScalarQuantizer
+from metalfaiss.indexes.ivf_spectral_hash import IndexIVFSpectralHash
 from metalfaiss.indexes.level1 import Level1Quantizer
 from metalfaiss.indexes.lsh import IndexLSH
 from metalfaiss.indexes.pretransform import IndexPreTransform
@@ -459,6 +460,7 @@ __all__ = [
     "IndexIVFFlatDedup",
     "IndexIVFIndependentQuantizer",
     "IndexIVFScalarQuantizer",
+    "IndexIVFSpectralHash",
     "IndexIVFStats",
     "IndexLSH",
     "IndexPreTransform",

@@ -40,6 +40,7 @@ BUILT = {
     ("IVF code", "IndexIVFFlat"),
     ("IVF code", "IndexIVFFlatDedup"),
     ("IVF code", "IndexIVFScalarQuantizer"),
+    ("IVF code", "IndexIVFSpectralHash"),
     ("row", "IndexRowwiseMinMax"),
     ("row", "IndexRowwiseMinMaxFP16"),
     ("binary", "IndexBinaryFlat"),
@@ -164,11 +165,25 @@ def _build_inverted(node: Inverted, d: int, metric: int) -> Any:
     make = _class(node.code.rule.builds, node.code.text)
     if node.code.rule.builds in ("IndexIVFFlat", "IndexIVFFlatDedup"):
         index = make(quantizer, d, nlist, metric)
+    elif node.code.rule.builds == "IndexIVFSpectralHash":
+        index = _spectral_hash(node.code, quantizer, d, nlist)
     else:
         index = make(quantizer, d, nlist, SQ_TYPES[node.code.text], metric, True)
     index.quantizer_trains_alone = 0 if isinstance(quantizer, metalfaiss.IndexFlat) else 2
-    index.cp.spherical = metric == METRIC_INNER_PRODUCT
+    index.cp.spherical = index.metric_type == METRIC_INNER_PRODUCT
     return _owner(index)
+
+
+def _spectral_hash(part: Part, quantizer: Any, d: int, nlist: int) -> Any:
+    nbit, period = part.number("d", d), float(part.values["period"] or -1e10)
+    index = metalfaiss.IndexIVFSpectralHash(quantizer, d, nlist, nbit, period)
+    kind = part.values["kind"]
+    if kind == "ITQ":
+        index.replace_vt(metalfaiss.ITQTransform(d, nbit, nbit != d))
+    else:
+        index.replace_vt(metalfaiss.PCAMatrix(d, nbit, 0.0, kind == "PCAR"))
+    index.threshold_type = {"": 0, "g": 0, "c": 1, "m": 3}[part.values["threshold"] or ""]
+    return index
 
 
 def _build_binary(node: Node, d: int) -> Any:

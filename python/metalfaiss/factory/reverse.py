@@ -41,6 +41,16 @@ def _ivf(index: Any, code: str) -> str:
     return f"IVF{index.nlist}" + ("" if flat else f"({reverse_index_factory(index.quantizer)})") + f",{code}"
 
 
+def _spectral_hash(index: Any) -> str:
+    kind = "ITQ" if isinstance(index.vt, metalfaiss.ITQTransform) else "PCA" + "R" * index.vt.random_rotation
+    letters = {index.Thresh_global: "g", index.Thresh_centroid: "c", index.Thresh_median: "m"}
+    if index.threshold_type not in letters:
+        raise NotImplementedError(
+            f"[reverse_index_factory] threshold_type must be one of {list(letters)}. Received {index.threshold_type}."
+        )
+    return f"{kind}{index.nbit},SH{index.period:.9g}".replace("+", "") + letters[index.threshold_type]
+
+
 def _pca(t: Any) -> str:
     return "PCA" + ("W" if t.eigen_power == -0.5 else "") + ("R" if t.random_rotation else "") + str(t.d_out)
 
@@ -69,6 +79,7 @@ _DESCRIPTIONS: tuple[tuple[str, Any], ...] = (
     ("IndexIVFFlatDedup", lambda i: _ivf(i, "FlatDedup")),
     ("IndexIVFFlat", lambda i: _ivf(i, "Flat")),
     ("IndexIVFScalarQuantizer", lambda i: _ivf(i, _sq(i))),
+    ("IndexIVFSpectralHash", lambda i: _ivf(i, _spectral_hash(i))),
     ("IndexScalarQuantizer", _sq),
     ("IndexLSH", _lsh),
     ("IndexFlat", lambda i: "Flat"),

@@ -10,6 +10,7 @@ from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.ivf_flat import IndexIVFFlat
 from metalfaiss.indexes.ivf_flat_dedup import IndexIVFFlatDedup
 from metalfaiss.indexes.ivf_scalar_quantizer import IndexIVFScalarQuantizer
+from metalfaiss.indexes.ivf_spectral_hash import IndexIVFSpectralHash
 from metalfaiss.inverted_lists import ArrayInvertedLists
 from metalfaiss.io.binary_ivf import direct_map, restore_direct_map
 from metalfaiss.io.flat import header, restore_header
@@ -109,3 +110,24 @@ def read_ivf_scalar_quantizer(record: Record) -> Any:
 def write_ivf_scalar_quantizer(index: IndexIVFScalarQuantizer) -> Node:
     own = {"sq": quantizer_fields(index.sq), "code_size": index.code_size, "by_residual": index.by_residual}
     return "IwSq", ivf_header(index) | own | {"invlists": node_of(index.invlists)}
+
+
+@reads("IwSh")
+def read_ivf_spectral_hash(record: Record) -> Any:
+    nbit, vt = record["nbit"], object_of(record["vt"])
+    index = IndexIVFSpectralHash(checked_quantizer(record), record["d"], record["nlist"], nbit, record["period"])
+    index.replace_vt(vt, True)
+    kind = record["threshold_type"]
+    record.require(0 <= kind <= 3, "threshold_type must be from 0 to 3", kind)
+    index.threshold_type = kind
+    index._set_thresholds(record.copy("trained"))
+    given = index.threshold_type == index.Thresh_global or index._thresholds.size > 0 or not record["is_trained"]
+    record.require(given, "trained must hold thresholds", "none")
+    return restore_ivf(index, record)
+
+
+@writes(IndexIVFSpectralHash)
+def write_ivf_spectral_hash(index: IndexIVFSpectralHash) -> Node:
+    own = {"vt": node_of(index.vt), "nbit": index.nbit, "period": index.period, "threshold_type": index.threshold_type}
+    trained = {"trained": as_bytes(index._thresholds)}
+    return "IwSh", ivf_header(index) | own | trained | {"invlists": node_of(index.invlists)}
