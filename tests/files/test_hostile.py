@@ -15,7 +15,8 @@ from tests.files.oracle import FLAT, content, made
 
 import metalfaiss
 
-FILES = {factory: content(made(factory, n=9)) for factory in FLAT}
+FILES = {factory: content(made(factory, n=9)) for factory in (*FLAT, "IVF4,FlatDedup", "IVF4,PCA4,SH2.5c")}
+FILES["MinMax,SQ8"] = content(made("MinMax,SQ8", n=0))
 HEADER = "<4siqqqBi"
 
 

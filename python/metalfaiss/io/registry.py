@@ -53,9 +53,9 @@ def object_of(record: Record) -> Any:
         )
     try:
         return reader(record)
-    except IndexFileError:
+    except (IndexFileError, NotImplementedError):
         raise
-    except (ValueError, OverflowError) as e:  # what the constructors refuse
+    except (ValueError, OverflowError, RuntimeError) as e:  # what the constructors refuse
         error = IndexFileError(f"{e} ({record.fourcc}, byte {record.offset}).")
         error.offset = record.offset
         raise error from e
