@@ -1,9 +1,13 @@
 #include "index/inverted_lists.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <new>
 #include <stdexcept>
 #include <string>
+
+#include "cpu/huge_pages.h"
 
 namespace metalfaiss::index {
 
@@ -18,21 +22,62 @@ void copy_entries(const InvertedList& from, int64_t first, int64_t n, int64_t co
   }
 }
 
+constexpr int64_t kAlignment = 64;
+
+// Of the memory of a list: its ids lie behind its codes.
+int64_t codes_bytes(int64_t capacity, int64_t code_size) {
+  return (capacity * code_size + kAlignment - 1) / kAlignment * kAlignment;
+}
+int64_t list_bytes(int64_t capacity, int64_t code_size) {
+  return codes_bytes(capacity, code_size) + codes_bytes(capacity, sizeof(int64_t));
+}
+
+std::shared_ptr<uint8_t> allocate(int64_t bytes) {
+  size_t size = static_cast<size_t>(std::max(bytes, kAlignment));
+  auto* memory = static_cast<uint8_t*>(std::aligned_alloc(kAlignment, size));
+  if (memory == nullptr) {
+    throw std::bad_alloc();
+  }
+  cpu::prefer_huge_pages(memory, size);
+  return {memory, [](uint8_t* p) { std::free(p); }};
+}
+
 }  // namespace
 
-ListBuffer::ListBuffer(int64_t capacity, int64_t code_size)
-    : own_codes_(new uint8_t[std::max<int64_t>(capacity * code_size, 1)]),
-      own_ids_(new int64_t[std::max<int64_t>(capacity, 1)]),
-      codes_(own_codes_.get()),
-      ids_(own_ids_.get()),
-      capacity_(capacity),
-      used_(0) {}
+ListBuffer::ListBuffer(uint8_t* codes, int64_t* ids, int64_t capacity, std::shared_ptr<const void> owner)
+    : codes_(codes), ids_(ids), capacity_(capacity), owner_(std::move(owner)) {}
 
-ListBuffer::ListBuffer(const uint8_t* codes, const int64_t* ids, int64_t size, std::shared_ptr<const void> owner)
-    : codes_(codes), ids_(ids), capacity_(size), used_(size), owner_(std::move(owner)) {}
+std::shared_ptr<ListBuffer> ListBuffer::allocate(int64_t capacity, int64_t code_size) {
+  return ListSlab({capacity}, code_size).take(capacity);
+}
+
+std::shared_ptr<ListBuffer> ListBuffer::borrow(const uint8_t* codes, const int64_t* ids, int64_t size,
+                                               std::shared_ptr<const void> owner) {
+  auto buffer = std::make_shared<ListBuffer>(const_cast<uint8_t*>(codes), const_cast<int64_t*>(ids), size,
+                                             std::move(owner));
+  buffer->used_ = size;
+  buffer->borrowed_ = true;
+  return buffer;
+}
 
 bool ListBuffer::claim(int64_t size, int64_t n) {
-  return !borrowed() && size + n <= capacity_ && used_.compare_exchange_strong(size, size + n);
+  return !borrowed_ && size + n <= capacity_ && used_.compare_exchange_strong(size, size + n);
+}
+
+ListSlab::ListSlab(const std::vector<int64_t>& capacities, int64_t code_size) : code_size_(code_size) {
+  int64_t bytes = 0;
+  for (int64_t capacity : capacities) {
+    bytes += list_bytes(capacity, code_size);
+  }
+  memory_ = allocate(bytes);
+  next_ = memory_.get();
+}
+
+std::shared_ptr<ListBuffer> ListSlab::take(int64_t capacity) {
+  uint8_t* codes = next_;
+  next_ += list_bytes(capacity, code_size_);
+  auto* ids = reinterpret_cast<int64_t*>(codes + codes_bytes(capacity, code_size_));
+  return std::make_shared<ListBuffer>(codes, ids, capacity, memory_);
 }
 
 InvertedLists::InvertedLists(int64_t nlist, int64_t code_size)
@@ -69,13 +114,18 @@ std::vector<InvertedList>& InvertedLists::writable() {
 }
 
 InvertedList InvertedLists::copied(const InvertedList& list, int64_t size, int64_t capacity) const {
-  auto buffer = std::make_shared<ListBuffer>(capacity, code_size_);
+  auto buffer = ListBuffer::allocate(capacity, code_size_);
   buffer->claim(0, size);
   copy_entries(list, 0, std::min(size, list.size), code_size_, *buffer, 0);
   return {buffer, size};
 }
 
-InvertedList InvertedLists::grown(const InvertedList& list, int64_t n) const {
+InvertedList InvertedLists::grown(const InvertedList& list, int64_t n, ListSlab* slab) const {
+  if (slab && list.size == 0) {
+    auto buffer = slab->take(n);
+    buffer->claim(0, n);
+    return {buffer, n};
+  }
   if (list.buffer && list.buffer->claim(list.size, n)) {
     return {list.buffer, list.size + n};
   }
@@ -100,10 +150,17 @@ void InvertedLists::add(int64_t n, const int64_t* assign, const int64_t* ids, co
       count[assign[i]]++;
     }
   }
+  std::vector<int64_t> new_sizes;
+  for (int64_t list = 0; list < nlist_; list++) {
+    if (count[list] && (*lists_)[list].size == 0) {
+      new_sizes.push_back(count[list]);
+    }
+  }
+  ListSlab slab(new_sizes, code_size_);
   std::vector<std::pair<int64_t, InvertedList>> changed;
   for (int64_t list = 0; list < nlist_; list++) {
     if (count[list]) {
-      changed.emplace_back(list, grown((*lists_)[list], count[list]));
+      changed.emplace_back(list, grown((*lists_)[list], count[list], &slab));
       count[list] = (*lists_)[list].size;  // from here on the next free offset
     }
   }
@@ -262,7 +319,7 @@ void InvertedLists::borrow(int64_t list, int64_t n, const int64_t* ids, const ui
                            std::shared_ptr<const void> owner) {
   InvertedList borrowed;
   if (n > 0) {
-    borrowed = {std::make_shared<ListBuffer>(codes, ids, n, std::move(owner)), n};
+    borrowed = {ListBuffer::borrow(codes, ids, n, std::move(owner)), n};
   }
   std::lock_guard lock(mutex_);
   writable()[list] = std::move(borrowed);

@@ -20,7 +20,7 @@ InvertedList concatenated(const std::vector<InvertedLists::Snapshot>& parts, int
   if (held <= 1) {
     return last;
   }
-  auto buffer = std::make_shared<ListBuffer>(size, code_size);
+  auto buffer = ListBuffer::allocate(size, code_size);
   buffer->claim(0, size);
   int64_t at = 0;
   for (const auto& part : parts) {
