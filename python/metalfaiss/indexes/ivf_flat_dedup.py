@@ -67,9 +67,11 @@ class IndexIVFFlatDedup(IndexIVFFlat):
         for list_no in np.unique(assign[assign >= 0]).tolist():
             new = np.flatnonzero(assign == list_no)
             stored = self.invlists.get_codes(list_no)
+            alike = np.flatnonzero(np.isin(_heads(stored), _heads(codes[new])))  # what is sorted is what may be equal
+            stored = stored[alike]
             everything = _rows(np.concatenate([stored, codes[new]]))
             _, first, which = np.unique(everything, return_index=True, return_inverse=True)
-            named = np.concatenate([self.invlists.get_ids(list_no), ids[new]])[first[which.reshape(-1)]]
+            named = np.concatenate([self.invlists.get_ids(list_no)[alike], ids[new]])[first[which.reshape(-1)]]
             own = first[which.reshape(-1)] == np.arange(len(everything))
             known[new] = own[len(stored) :]
             again = ~own[len(stored) :]
@@ -155,6 +157,11 @@ class IndexIVFFlatDedup(IndexIVFFlat):
 
     def _reconstruct_batch(self, ids: mx.array) -> mx.array:
         self._unsupported("reconstruct", ", such as IndexIVFFlat")
+
+
+def _heads(codes: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """The first component of each row, by its bytes."""
+    return np.ascontiguousarray(codes[:, :4]).view(np.uint32).reshape(-1)
 
 
 def _rows(codes: NDArray[np.uint8]) -> NDArray[Any]:
