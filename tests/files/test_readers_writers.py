@@ -152,3 +152,44 @@ def test_flags_are_those_of_faiss() -> None:
             assert getattr(metalfaiss, name) == getattr(faiss, name)
     with pytest.raises(ValueError, match="IO_FLAG_SKIP_IVF_DATA"):
         metalfaiss.read_index("a", metalfaiss.IO_FLAG_SKIP_IVF_DATA)
+
+
+def test_bytes_of_the_programs_own_around_an_index(tmp_path: Path) -> None:
+    """A header before an index and text behind it, through every writer and reader."""
+    index = metalfaiss.IndexFlatL2(4)
+    index.add(np.eye(4, dtype=np.float32))
+    path, other, memory = tmp_path / "index", tmp_path / "other", io.BytesIO()
+    with open(other, "wb") as file:
+        writers = [
+            metalfaiss.FileIOWriter(path),
+            metalfaiss.FileIOWriter(file),
+            metalfaiss.VectorIOWriter(),
+            metalfaiss.BufferedIOWriter(metalfaiss.PyCallbackIOWriter(memory.write)),
+        ]
+        for writer in writers:
+            assert writer.write_bytes(b"header") == 6
+            metalfaiss.write_index(index, writer)
+            writer.write_bytes(b"text")
+    vector, content = metalfaiss.VectorIOReader(), writers[2].data.data()  # type: ignore[attr-defined]
+    metalfaiss.copy_array_to_vector(content, vector.data)
+    memory.seek(0)
+    with open(other, "rb") as file:
+        for reader in (
+            metalfaiss.FileIOReader(path),
+            metalfaiss.FileIOReader(file),
+            metalfaiss.BufferedIOReader(metalfaiss.PyCallbackIOReader(memory.read, 4)),
+            vector,
+            metalfaiss.ZeroCopyIOReader(content),
+        ):
+            assert reader.read_bytes(6) == b"header"
+            assert metalfaiss.read_index(reader).ntotal == 4
+            assert reader.read_bytes(100) == b"text"
+            assert reader.read_bytes(1) == b""
+    theirs = faiss.VectorIOWriter()
+    theirs.write_bytes(b"header")
+    faiss.write_index(faiss.deserialize_index(metalfaiss.serialize_index(index)), theirs)
+    theirs.write_bytes(b"text")
+    assert faiss.vector_to_array(theirs.data).tobytes() == content.tobytes() == path.read_bytes()
+    for base in (metalfaiss.IOReader().read_bytes, metalfaiss.IOWriter().write_bytes):
+        with pytest.raises(NotImplementedError):
+            base(1)  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metalfaiss import _core
 from metalfaiss.errors import file_errors
@@ -34,6 +35,14 @@ class IOWriter(Owned):
 
     name = ""
 
+    def write_bytes(self, b: bytes) -> int:
+        """Writes bytes behind what was written before, and returns how many.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        raise NotImplementedError
+
     def _write(self, op: str, domain: str, node: Node) -> None:
         raise NotImplementedError
 
@@ -53,6 +62,11 @@ class PyCallbackIOWriter(IOWriter):
         if not callable(callback):
             raise TypeError(f"[PyCallbackIOWriter] callback must be callable. Received {type(callback).__name__}.")
         self._callback = callback
+
+    def write_bytes(self, b: bytes) -> int:
+        """``IOWriter.write_bytes``."""
+        self._callback(bytes(b))
+        return len(b)
 
     def _write(self, op: str, domain: str, node: Node) -> None:
         _core.write_faiss_callback(op, domain, node, self._callback)
@@ -74,6 +88,14 @@ class FileIOWriter(IOWriter):
         self.name = os.fspath(file) if isinstance(file, str | os.PathLike) else str(getattr(file, "name", ""))
         self._written = 0
 
+    def write_bytes(self, b: bytes) -> int:
+        """``IOWriter.write_bytes``: the file is replaced, as by an index."""
+        if self._file is not None:
+            self._file.write(b)
+        else:
+            self._written = replace_file(self.name, self._written, lambda fd: _write_all(fd, b))
+        return len(b)
+
     def _write(self, op: str, domain: str, node: Node) -> None:
         if self._file is not None:
             PyCallbackIOWriter(self._file.write)._write(op, domain, node)
@@ -94,9 +116,16 @@ class VectorIOWriter(IOWriter):
     def __init__(self) -> None:
         self.data = UInt8Vector()
 
-    def _write(self, op: str, domain: str, node: Node) -> None:
-        written = _core.write_faiss_memory(op, domain, node)
+    def write_bytes(self, b: bytes) -> int:
+        """``IOWriter.write_bytes``."""
+        self._append(np.frombuffer(b, dtype=np.uint8))
+        return len(b)
+
+    def _append(self, written: NDArray[np.uint8]) -> None:
         self.data._set(written if self.data.empty() else np.concatenate([self.data.data(), written]))
+
+    def _write(self, op: str, domain: str, node: Node) -> None:
+        self._append(_core.write_faiss_memory(op, domain, node))
 
 
 class BufferedIOWriter(IOWriter):
@@ -113,6 +142,10 @@ class BufferedIOWriter(IOWriter):
         self.writer = writer
         self.bsz = bsz
         self.name = writer.name
+
+    def write_bytes(self, b: bytes) -> int:
+        """``IOWriter.write_bytes``."""
+        return self.writer.write_bytes(b)
 
     def _write(self, op: str, domain: str, node: Node) -> None:
         self.writer._write(op, domain, node)
@@ -185,10 +218,15 @@ def _freed_later(path: str) -> Iterator[None]:
                 os.close(old)
 
 
+def _write_all(fd: int, content: bytes) -> None:
+    with open(fd, "wb", closefd=False) as file:
+        file.write(content)
+
+
 def _copy_head(path: str, size: int, fd: int) -> None:
     with open(path, "rb") as file:
         while size > 0 and (part := file.read(min(size, 1 << 20))):
-            os.write(fd, part)
+            _write_all(fd, part)
             size -= len(part)
 
 

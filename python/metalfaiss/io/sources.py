@@ -36,6 +36,14 @@ class IOReader(Owned):
 
     name = ""
 
+    def read_bytes(self, totsz: int) -> bytes:
+        """The next bytes, ``totsz`` or as many as there are.
+
+        Raises:
+            OSError: they cannot be read.
+        """
+        raise NotImplementedError
+
     def _read(self, op: str, domain: str, mapped: bool) -> Record:
         raise NotImplementedError
 
@@ -57,6 +65,13 @@ class PyCallbackIOReader(IOReader):
         self._callback = callback
         self._most = max(1, int(bsz))
 
+    def read_bytes(self, totsz: int) -> bytes:
+        """``IOReader.read_bytes``."""
+        out = b""
+        while len(out) < totsz and (part := bytes(self._callback(min(totsz - len(out), self._most)))):
+            out += part
+        return out
+
     def _read(self, op: str, domain: str, mapped: bool) -> Record:
         refuse_mapping(op, mapped, type(self).__name__)
         parsed, held = _core.read_faiss_stream(op, domain, lambda n: self._callback(min(n, self._most)))
@@ -75,6 +90,16 @@ class FileIOReader(IOReader):
         self._file = None if isinstance(file, str | os.PathLike) else file
         self._position = 0
         self.name = self._path or str(getattr(file, "name", ""))
+
+    def read_bytes(self, totsz: int) -> bytes:
+        """``IOReader.read_bytes``."""
+        if self._file is not None:
+            return bytes(self._file.read(totsz))
+        with file_errors(), open(self.name, "rb") as file:
+            file.seek(self._position)
+            found = file.read(totsz)
+        self._position += len(found)
+        return found
 
     def _read(self, op: str, domain: str, mapped: bool) -> Record:
         if self._file is not None:
@@ -119,10 +144,18 @@ class VectorIOReader(IOReader):
         self.data: Any = UInt8Vector()
         self.rp = 0
 
+    def read_bytes(self, totsz: int) -> bytes:
+        """``IOReader.read_bytes``."""
+        found = self._content("read_bytes")[self.rp : self.rp + totsz].tobytes()
+        self.rp += len(found)
+        return found
+
+    def _content(self, op: str) -> NDArray[np.uint8]:
+        return self.data.data() if isinstance(self.data, UInt8Vector) else memory_of(op, self.data)
+
     def _read(self, op: str, domain: str, mapped: bool) -> Record:
         refuse_mapping(op, mapped, type(self).__name__)
-        data = self.data.data() if isinstance(self.data, UInt8Vector) else memory_of(op, self.data)
-        held = _core.FileBytes.copy(data[self.rp :])
+        held = _core.FileBytes.copy(self._content(op)[self.rp :])
         parsed, end = _core.read_faiss_bytes(op, domain, held, 0)
         self.rp += end
         return Record(parsed, held, 0, False)
@@ -137,8 +170,15 @@ class ZeroCopyIOReader(IOReader):
     """
 
     def __init__(self, data: Any, size: int | None = None) -> None:
-        self._bytes = _core.FileBytes.borrow(memory_of("ZeroCopyIOReader", data)[:size])
+        self._content = memory_of("ZeroCopyIOReader", data)[:size]
+        self._bytes = _core.FileBytes.borrow(self._content)
         self._position = 0
+
+    def read_bytes(self, totsz: int) -> bytes:
+        """``IOReader.read_bytes``."""
+        found = self._content[self._position : self._position + totsz].tobytes()
+        self._position += len(found)
+        return found
 
     def reset(self) -> None:
         """Reads from the beginning again."""
@@ -165,6 +205,10 @@ class BufferedIOReader(IOReader):
         self.reader = reader
         self.bsz = bsz
         self.name = reader.name
+
+    def read_bytes(self, totsz: int) -> bytes:
+        """``IOReader.read_bytes``."""
+        return self.reader.read_bytes(totsz)
 
     def _read(self, op: str, domain: str, mapped: bool) -> Record:
         return self.reader._read(op, domain, mapped)
