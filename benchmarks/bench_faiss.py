@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -27,7 +29,7 @@ import faiss
 import numpy as np
 
 import metalfaiss
-from harness import Benchmark
+from harness import Benchmark, Seconds
 
 Case = Callable[[Benchmark, "Data"], None]
 Pair = Callable[[], tuple[Any, Any]]
@@ -247,10 +249,28 @@ def threads_case(bench: Benchmark, name: str, pair: Pair, xq: np.ndarray) -> Non
     bench.case(name, {"native": work(ours), "faiss": work(theirs)}, notes={"queries": 480.0})
 
 
+READ = """
+import sys, time, {0}
+start = time.perf_counter()
+index = {0}.read_index(sys.argv[1])
+print(time.perf_counter() - start)
+"""
+
+
+def read_by_new_process(library: Any, path: str) -> Seconds:
+    """The seconds that reading takes it, its start and its imports aside."""
+    command = [sys.executable, "-c", READ.format(library.__name__), path]
+    return Seconds(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+
+
 def files_cases(bench: Benchmark, name: str, pair: Pair) -> None:
-    """Files of the page cache: ours are forced to the disk and renamed, FAISS's are not, unless this does it."""
-    write, read, opened = (f"file of {name}: {what}" for what in ("write", "read", "open by mmap"))
-    if not any(bench.wants(each) for each in (write, read, opened)):
+    """Files of the page cache: ours are forced to the disk and renamed, FAISS's are not, unless this does it.
+
+    A process that reads again and again finds memory that the heap kept; one that starts and reads its index does not.
+    """
+    kinds = ("write", "read", "read by a new process", "open by mmap")
+    write, read, fresh, opened = (f"file of {name}: {what}" for what in kinds)
+    if not any(bench.wants(each) for each in (write, read, fresh, opened)):
         return
     with tempfile.TemporaryDirectory() as folder:
         paths = {who: str(Path(folder) / who) for who in LIBRARIES}
@@ -270,6 +290,8 @@ def files_cases(bench: Benchmark, name: str, pair: Pair) -> None:
         notes: dict[str, float | str] = {"MB": Path(paths["native"]).stat().st_size / 1e6}
         bench.case(write, writers | {"faiss, forced to the disk": forced}, rounds=3, notes=notes)
         bench.case(read, works(lambda who, library, path: library.read_index(path)), rounds=3, notes=notes)
+        same = works(lambda who, library, path: read_by_new_process(library, paths["faiss"]))
+        bench.case(fresh, same, notes=notes)
         mapped = works(lambda who, library, path: library.read_index(path, library.IO_FLAG_MMAP))
         bench.case(opened, mapped, notes=notes)
 

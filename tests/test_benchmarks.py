@@ -48,7 +48,7 @@ def run(bench_faiss: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 def test_all_cases(run: Run) -> None:
     cases = run()
-    assert len({case["name"] for case in cases}) == len(cases) == 16
+    assert len({case["name"] for case in cases}) == len(cases) == 17
     for case in cases:
         assert list(case["seconds"])[:2] == ["native", "faiss"]
         assert min(case["seconds"].values()) > 0

@@ -53,8 +53,8 @@ std::shared_ptr<ListBuffer> ListBuffer::allocate(int64_t capacity, int64_t code_
 
 std::shared_ptr<ListBuffer> ListBuffer::borrow(const uint8_t* codes, const int64_t* ids, int64_t size,
                                                std::shared_ptr<const void> owner) {
-  auto buffer = std::make_shared<ListBuffer>(const_cast<uint8_t*>(codes), const_cast<int64_t*>(ids), size,
-                                             std::move(owner));
+  auto buffer =
+      std::make_shared<ListBuffer>(const_cast<uint8_t*>(codes), const_cast<int64_t*>(ids), size, std::move(owner));
   buffer->used_ = size;
   buffer->borrowed_ = true;
   return buffer;
