@@ -180,7 +180,7 @@ kernel void knn_sample_few(device const float* xq [[buffer(0)]], device const T*
     }
     if (q < uint(p.num_queries)) {
       if (lane % uint(p.sharing) == 0u) {
-        minima[q * uint(p.minima) + ((group.x * 8u + simd) * 32u + lane) / uint(p.sharing)] = least[q];
+        minima[uint(q * uint(p.minima)) + ((group.x * 8u + simd) * 32u + lane) / uint(p.sharing)] = least[q];
       }
       if (group.x == 0u && simd == 0u && lane == 0u) {
         atomic_store_explicit(counts + q, 0u, memory_order_relaxed);

@@ -102,6 +102,7 @@ nb::dict describe(const gpu::Step& step, const Addresses& addresses) {
   out["groups"] = size_of(launch.groups);
   out["threads"] = size_of(launch.threads);
   out["threadgroup_bytes"] = launch.threadgroup_bytes;
+  out["guard"] = launch.guard ? nb::object(addresses(*launch.guard)) : nb::none();
   return out;
 }
 
@@ -157,6 +158,8 @@ class PythonExecutor : public gpu::Executor {
   }
 
   bool multiplies() const override { return multiplies_; }
+
+  bool has_fast_float64() const override { return multiplies_; }
 
   int64_t threadgroup_bytes() const override { return (multiplies_ ? 227 : 32) << 10; }  // Hopper's, or Apple's
 

@@ -36,6 +36,10 @@ class Executor {
   // Whether it has tensor cores, and products of float32 that are faster than the project's kernels.
   virtual bool multiplies() const { return false; }
 
+  // Whether it honours Launch::guard, and computes in float64 at half of float32's rate: then qr goes by way of the
+  // Gram matrix.
+  virtual bool has_fast_float64() const { return false; }
+
   // Bytes of threadgroup memory that a launch may have.
   virtual int64_t threadgroup_bytes() const { return 32 << 10; }
 

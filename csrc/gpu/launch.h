@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -72,13 +73,15 @@ struct Size {
 };
 
 struct Launch {
-  std::string family;               // metal/<family>.metal
-  std::string kernel;               // a function of that file
-  std::vector<Constant> constants;  // defined behind the system's headers
-  std::vector<Argument> arguments;  // the i-th is [[buffer(i)]]
-  Size groups;                      // threadgroups of the grid
-  Size threads;                     // threads of a threadgroup
-  int64_t threadgroup_bytes = 0;    // of [[threadgroup(0)]], where the kernel has one
+  std::string family;                // metal/<family>.metal
+  std::string kernel;                // a function of that file
+  std::vector<Constant> constants;   // defined behind the system's headers
+  std::vector<Argument> arguments;   // the i-th is [[buffer(i)]]
+  Size groups;                       // threadgroups of the grid
+  Size threads;                      // threads of a threadgroup
+  int64_t threadgroup_bytes = 0;     // of [[threadgroup(0)]], where the kernel has one
+  std::optional<Memory> guard = {};  // a 32-bit integer: where it is 0 the launch does nothing. For executors that
+                                     // honour it: see has_fast_float64()
 
   // Unique to the specialisation: gemm_av_float_8 for T=float and TILE=8.
   std::string name() const {

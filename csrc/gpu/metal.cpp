@@ -96,6 +96,9 @@ class Run {
   }
 
   void operator()(const Launch& launch) const {
+    if (launch.guard) {
+      throw std::logic_error("[" + launch.kernel + "] A launch on Metal must have no guard. It has one.");
+    }
     auto& encoder = metal::get_command_encoder(stream_);
     encoder.set_compute_pipeline_state(pipeline(metal::device(stream_.device), launch));
     for (int i = 0; i < static_cast<int>(launch.arguments.size()); i++) {

@@ -4,6 +4,7 @@
 
 #include "cpu/parallel.h"
 #include "cpu/qr.h"
+#include "gpu/executor.h"
 #include "gpu/plans/qr.h"
 #include "mlx/linalg.h"
 #include "ops/gemm.h"
@@ -60,12 +61,15 @@ class Qr : public mx::Primitive {
       return;
     }
     const auto dims = static_cast<int64_t>(a.ndim()) - 2;
+    gpu::QrTuning tuning;
+    tuning.cholesky = gpu::executor(stream())->has_fast_float64();
     run(gpu::plan_qr({a.shape(-2),
                       a.shape(-1),
                       a.strides(-2),
                       a.strides(-1),
                       {a.shape().begin(), a.shape().begin() + dims},
-                      {a.strides().begin(), a.strides().begin() + dims}}),
+                      {a.strides().begin(), a.strides().begin() + dims}},
+                     tuning),
         inputs, outputs, stream());
   }
 

@@ -42,3 +42,24 @@ struct QrFinishParams {
   int64_t matrices;
   int64_t first_group;
 };
+
+// Of one matrix of rows x columns, A or Q. Its Gram matrix is made of tiles of QR_GRAM_TILE x QR_GRAM_TILE, those on
+// and above the diagonal, and of the sums over as many splits of the rows.
+#define QR_GRAM_TILE 64
+#define QR_CHOLESKY_COLUMNS 1024  // at most
+struct QrCholeskyParams {
+  int64_t rows;
+  int64_t row_stride, column_stride;
+  int64_t split_rows;
+  int64_t r_stride;  // of R as a result
+  int32_t columns;
+  int32_t tiles, splits;
+  int32_t again;  // whether this is the second pass
+};
+
+// What the kernels decide, as positions in an array of integers, 1 for yes: whether the first pass goes on; whether a
+// second one follows; whether neither could do it.
+#define QR_PROCEEDS 0
+#define QR_AGAIN 1
+#define QR_FAILS 2
+#define QR_DECISIONS 3

@@ -1,9 +1,10 @@
 """A kernel source as CUDA C++: ``python cuda.py gemm.metal > gemm.cu``.
 
 Takes a flattened source, with or without a launch's constants, and gives one for NVRTC or nvcc that needs no other
-file. Kernels become ``extern "C" __global__`` functions with the same buffers and parameters in the same order, and one
-parameter behind them, ``msl_groups``: the launch's threadgroups, as three 32-bit integers. Address spaces vanish as
-words: a macro named ``device`` would break ``__device__``.
+file. Kernels become ``extern "C" __global__`` functions with the same buffers and parameters in the same order, and two
+parameters behind them: ``msl_groups``, the launch's threadgroups as three 32-bit integers, and ``msl_guard``, null or
+the address of an integer: where that is 0 the kernel does nothing. Address spaces vanish as words: a macro named
+``device`` would break ``__device__``.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ _POSITIONS = {
 }
 
 
-HEADERS = ("msl.h", "msl_simd.h", "msl_tensor.h")
+HEADERS = ("msl.h", "msl_simd.h", "msl_tensor.h", "msl_wide.h")
 
 
 def header() -> str:
@@ -99,7 +100,8 @@ def _kernel_head(kernel: Kernel, threads: str) -> str:
             parameters.append(f"{_words(p.type)} {p.name}")
         else:
             lines.append(_position(p))
-    signature = ", ".join([*parameters, "const __grid_constant__ uint3 msl_groups"])
+    lines.insert(0, "if (msl_guard && *msl_guard == 0) { return; }")
+    signature = ", ".join([*parameters, "const __grid_constant__ uint3 msl_groups", "const int* msl_guard"])
     return f'extern "C" __global__ void MSL_BOUNDS({threads}) {kernel.name}({signature}) {{\n  ' + "\n  ".join(lines)
 
 

@@ -91,7 +91,7 @@ def checks() -> Iterator[tuple[str, Check]]:
     a, b = normal(3, 33, 17), normal(3, 17, 5)
     yield "gemm_av float16", lambda: compare(gemm_av, a, b, dtype=mx.float16, tolerance=2e-2)
     yield "z_step bfloat16", lambda: compare(z_step, a, b, dtype=mx.bfloat16, tolerance=5e-2)
-    for m, n, batch in [(50, 7, ()), (7, 50, ()), (700, 64, ()), (300, 130, ()), (64, 16, (40,))]:
+    for m, n, batch in [(50, 7, ()), (7, 50, ()), (700, 64, ()), (300, 130, ()), (64, 16, (40,)), (16400, 65, (2,))]:
         yield f"qr {m}x{n} {batch}", lambda m=m, n=n, batch=batch: factors(m, n, *batch)
     for n, k in [(10, 3), (5000, 10), (5000, 300), (70000, 2000)]:
         for largest in (False, True):

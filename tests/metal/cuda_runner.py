@@ -141,7 +141,8 @@ class _Memory:
 
 def _buffers(step: dict[str, Any]) -> list[tuple[str, int, int, int]]:
     if step["step"] == "launch":
-        return [argument[0] for argument in step["arguments"] if not isinstance(argument, bytes)]
+        guard = [step["guard"]] if step.get("guard") else []
+        return [*(argument[0] for argument in step["arguments"] if not isinstance(argument, bytes)), *guard]
     return [step["a"], step["b"], step["out"]] if step["step"] == "product" else list(step.get("outputs", []))
 
 
@@ -190,8 +191,9 @@ class CudaRunner(Runner):
                 arguments.append(memories[label].at(address))
         order = _order(step["source"], step["kernel"])
         groups = (ctypes.c_uint32 * 4)(x, y, z)
-        function = _function(source, step["name"])
-        _launch(function, grid, step["threads"], step["threadgroup_bytes"], [*(arguments[i] for i in order), groups])
+        guard = memories[step["guard"][0]].at(step["guard"][1]) if step.get("guard") else ctypes.c_uint64(0)
+        arguments = [*(arguments[i] for i in order), groups, guard]
+        _launch(_function(source, step["name"]), grid, step["threads"], step["threadgroup_bytes"], arguments)
 
     def _product(self, step: dict[str, Any], memories: dict[str, _Memory]) -> None:
         m, n, k = step["mnk"]

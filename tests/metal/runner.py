@@ -22,10 +22,14 @@ class Traffic:
 
 @dataclass
 class Runner(ABC):
-    """What ``metalfaiss._core.simulate`` calls with the steps of every operation."""
+    """What ``metalfaiss._core.simulate`` calls with the steps of every operation.
+
+    multiplies: whether it stands for a GPU with tensor cores and fast float64, and makes products of its own.
+    """
 
     findings: list[str] = field(default_factory=list, kw_only=True)
     traffic: list[Traffic] = field(default_factory=list, kw_only=True)
+    multiplies: bool = field(default=False, kw_only=True)
 
     @abstractmethod
     def __call__(self, steps: list[dict[str, Any]]) -> None:
@@ -34,7 +38,7 @@ class Runner(ABC):
     @contextmanager
     def active(self, core: Any) -> Iterator[None]:
         """Runs every operation here, given the extension module."""
-        core.simulate(self)
+        core.simulate(self, multiplies=self.multiplies)
         try:
             yield
         finally:

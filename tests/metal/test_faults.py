@@ -13,12 +13,12 @@ from .faults import WRONG_RESULT, Fault, faults
 from .simulator import Simulator
 
 FAULTS = faults()
-CASES = list(dict.fromkeys(f.case for f in FAULTS))
+CASES = {f.case: f.multiplies for f in FAULTS}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.__module__.rsplit('.', 1)[-1]}-{c.__name__}")
 def test_the_cases_pass_without_faults(case: Callable[[], None]) -> None:
-    simulator = Simulator()
+    simulator = Simulator(multiplies=CASES[case])
     with simulator.active(_core):
         case()
     simulator.check()
@@ -35,7 +35,7 @@ def test_planted_faults_are_found(fault: Fault) -> None:
         counts.append(source.count(fault.old))
         return source.replace(fault.old, fault.new)
 
-    simulator = Simulator(edit=edit, seconds=5)
+    simulator = Simulator(edit=edit, seconds=5, multiplies=fault.multiplies)
     wrong = ""
     with simulator.active(_core):
         try:

@@ -102,6 +102,27 @@ def test_two_sources_of_one_name_are_found() -> None:
     _expect(plan, "two different sources")
 
 
+@pytest.mark.parametrize("guard", [0, 1, -5])
+def test_a_launch_behind_a_guard(guard: int) -> None:
+    plan, check = sums()
+    plan.steps[0]["guard"] = plan.input(np.array([guard], np.int32))
+    simulator = Simulator()
+    simulator(plan.steps)
+    assert len(simulator.traffic) == (guard != 0)
+    if guard:
+        simulator.check()
+        check()
+    else:
+        with pytest.raises(AssertionError, match="unwritten output.*12 of the 12 bytes of output 0"):
+            simulator.check()
+
+
+def test_a_guard_that_nobody_wrote_is_found() -> None:
+    plan, _ = SAMPLES["sums"]()
+    plan.steps[0]["guard"] = plan.scratch(4)
+    _expect(plan, "unwritten.*nobody wrote what guards it, byte 0 of scratch 0")
+
+
 def test_the_simulator_keeps_errors_of_its_own() -> None:
     plan, _ = SAMPLES["sums"]()
     del plan.steps[0]["threads"]

@@ -3,6 +3,7 @@
 #include "gpu/plans/qr.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <set>
 
@@ -38,6 +39,14 @@ const std::map<std::string, Signature> kKernels = {
     {"qr_update_input", {"qr_blocked", {Access::read, Access::read, Access::read, Access::write}}},
     {"qr_begin", {"qr_blocked", {Access::write, Access::read}}},
     {"qr_collect", {"qr_blocked", {Access::read_write, Access::read, Access::read}}},
+    {"qr_gram", {"qr_gram", {Access::read, Access::write}}},
+    {"qr_gram_sum", {"qr_gram", {Access::read, Access::write}}},
+    {"qr_times", {"qr_gram", {Access::read, Access::read, Access::write}}},
+    {"qr_cholesky", {"qr_cholesky", {Access::read, Access::read_write, Access::write}}},
+    {"qr_invert", {"qr_cholesky", {Access::read, Access::read, Access::read_write, Access::write, Access::write}}},
+    {"qr_judge", {"qr_cholesky", {Access::read, Access::write}}},
+    {"qr_compose",
+     {"qr_cholesky", {Access::read, Access::read, Access::read, Access::read, Access::write, Access::write}}},
 };
 
 const Memory& memory_of(const Launch& launch, size_t i) {
@@ -52,6 +61,7 @@ struct Checker {
   const Plan& plan;
   const QrProblem& qr;
   int64_t matrices = 1, k = std::min(qr.rows, qr.columns);
+  int64_t together = 1;  // matrices of a launch
   std::set<std::pair<int, int>> written = {};
 
   int64_t bytes(const Memory& memory) const {
@@ -76,6 +86,7 @@ struct Checker {
     for (int64_t size : qr.batch) {
       matrices *= size;
     }
+    together = is_guarded() ? 1 : matrices;
     for (const Step& step : plan.steps) {
       check_launch(std::get<Launch>(step));
     }
@@ -95,23 +106,64 @@ struct Checker {
       const auto& buffer = std::get<Buffer>(launch.arguments.at(i));
       CHECK(buffer.access == kernel.buffers[i]);
       const std::pair<int, int> id{static_cast<int>(buffer.memory.kind), buffer.memory.index};
-      CHECK(buffer.access == Access::write || buffer.memory.kind == Memory::Kind::input || written.count(id) == 1);
+      CHECK(buffer.access == Access::write || buffer.memory.kind == Memory::Kind::input || written.count(id) == 1 ||
+            launch.kernel == "qr_cholesky" || launch.kernel == "qr_invert");  // which write before they read
       CHECK(buffer.access == Access::read || buffer.memory.kind != Memory::Kind::input);
       if (buffer.access != Access::read) {
         written.insert(id);
       }
     }
+    CHECK(!launch.guard || written.count({static_cast<int>(launch.guard->kind), launch.guard->index}) == 1);
     CHECK(launch.groups.x >= 1 && launch.groups.x < int64_t{1} << 31);
     CHECK(launch.groups.y == 1 && launch.groups.z == 1 && launch.threads.y == 1 && launch.threads.z == 1);
     CHECK(launch.threads.x >= 32 && launch.threads.x % 32 == 0);
     if (launch.family == "qr") {
       check_tree(launch);
-    } else {
+    } else if (launch.family == "qr_blocked") {
       CHECK(launch.threads.x == 256 && launch.threadgroup_bytes == 0 && launch.constants.empty());
       if (launch.kernel == "qr_project" || launch.kernel.starts_with("qr_update")) {
         check_tiles(launch);
       }
+    } else {
+      check_gram(launch);
     }
+  }
+
+  void check_gram(const Launch& launch) {
+    auto p = params_of<QrCholeskyParams>(launch);
+    const int64_t n = p.columns, across = ceil_div(n, QR_GRAM_TILE), size = QR_GRAM_TILE * QR_GRAM_TILE;
+    CHECK(p.rows == qr.rows && n == k && n <= QR_CHOLESKY_COLUMNS && p.r_stride == qr.columns);
+    CHECK(p.tiles == across * (across + 1) / 2 && p.splits >= 1);
+    CHECK(p.splits * p.split_rows >= p.rows && (p.splits - 1) * p.split_rows < p.rows);
+    if (launch.kernel == "qr_gram") {
+      CHECK(launch.groups.x == p.splits * p.tiles);
+      check_extent(launch, 1, 2 * launch.groups.x * size);
+    } else if (launch.kernel == "qr_gram_sum") {
+      CHECK(launch.groups.x * 32 == p.tiles * size);
+      check_extent(launch, 0, 2 * p.splits * p.tiles * size);
+      check_extent(launch, 1, 2 * n * n);
+    } else if (launch.kernel == "qr_times") {
+      CHECK(launch.groups.x == ceil_div(p.rows, QR_GRAM_TILE) * across);
+      check_extent(launch, 1, 2 * n * n);
+      check_extent(launch, 2, p.rows * n);
+    } else if (launch.kernel == "qr_invert") {
+      CHECK(launch.groups.x * launch.threads.x >= 32 * n);
+      check_extent(launch, 2, 2 * n * n);
+      check_extent(launch, 3, (n - 1) * p.r_stride + n);
+      check_extent(launch, 4, n);
+    } else if (launch.kernel == "qr_compose") {
+      CHECK(launch.groups.x * launch.threads.x >= 2 * n * n);
+      check_extent(launch, 4, 2 * n * n);
+      check_extent(launch, 5, (n - 1) * p.r_stride + n);
+    } else {
+      CHECK(launch.groups.x == 1);
+    }
+  }
+
+  // Householder's launches, at least, have guards where Cholesky's method is tried.
+  bool is_guarded() const {
+    return std::any_of(plan.steps.begin(), plan.steps.end(),
+                       [](const Step& step) { return std::get<Launch>(step).guard.has_value(); });
   }
 
   void check_tree(const Launch& launch) {
@@ -123,7 +175,7 @@ struct Checker {
     CHECK(n >= 1 && n <= width && width <= QR_PANEL && (width == 8 || n > width / 2));
     CHECK(p.leaf_rows == simds * groups * rows);
     CHECK(p.leaves == ceil_div(p.rows, p.leaf_rows));
-    CHECK(p.first_group + launch.groups.x <= matrices * p.leaves);
+    CHECK(p.first_group + launch.groups.x <= together * p.leaves);
     CHECK(launch.threadgroup_bytes <= 32768);
     const bool is_root = launch.kernel == "qr_root";
     CHECK(launch.threadgroup_bytes ==
@@ -132,16 +184,16 @@ struct Checker {
     CHECK(!is_root || p.rows >= n);  // what is no row of the matrix must not become a pivot
     if (p.triangles) {
       CHECK(p.rows % n == 0 && p.row_stride == n && p.column_stride == 1);
-      check_extent(launch, 0, matrices * p.rows * n);
+      check_extent(launch, 0, together * p.rows * n);
     }
     if (launch.kernel == "qr_factor") {
-      check_extent(launch, 1, matrices * p.leaves * n * n);
+      check_extent(launch, 1, together * p.leaves * n * n);
     } else if (is_root) {
-      check_extent(launch, 1, matrices * p.rows * n);
-      check_extent(launch, 2, (matrices - 1) * p.r_matrix_stride + (n - 1) * p.r_stride + n);
+      check_extent(launch, 1, together * p.rows * n);
+      check_extent(launch, 2, (together - 1) * p.r_matrix_stride + (n - 1) * p.r_stride + n);
     } else {
-      check_extent(launch, 1, matrices * p.leaves * n * n);
-      check_extent(launch, 2, matrices * p.rows * n);
+      check_extent(launch, 1, together * p.leaves * n * n);
+      check_extent(launch, 2, together * p.rows * n);
     }
   }
 
@@ -149,12 +201,12 @@ struct Checker {
     auto p = params_of<QrBlockParams>(launch);
     const bool is_project = launch.kernel == "qr_project";
     const int64_t height = is_project ? p.width : p.rows;
-    CHECK(p.first_group + launch.groups.x <= matrices * p.splits * ceil_div(height, 64) * ceil_div(p.columns, 64));
+    CHECK(p.first_group + launch.groups.x <= together * p.splits * ceil_div(height, 64) * ceil_div(p.columns, 64));
     CHECK(p.splits >= 1 && (!is_project || p.splits * p.split_rows >= p.rows));
     CHECK(!is_project || (p.splits - 1) * p.split_rows < p.rows);
-    check_extent(launch, 0, (matrices - 1) * p.v_matrix_stride + (p.rows - 1) * p.v_stride + p.width);
+    check_extent(launch, 0, (together - 1) * p.v_matrix_stride + (p.rows - 1) * p.v_stride + p.width);
     const int64_t last = (p.splits - 1) * p.width * p.out_stride + (height - 1) * p.out_stride + p.columns;
-    check_extent(launch, launch.arguments.size() - 2, (matrices - 1) * p.out_matrix_stride + last);
+    check_extent(launch, launch.arguments.size() - 2, (together - 1) * p.out_matrix_stride + last);
   }
 };
 
@@ -177,6 +229,43 @@ void test_shapes() {
         check(problem(m, n, matrices), {.simdgroups = 4, .split_rows = 16, .groups = 7});
       }
     }
+  }
+}
+
+// By the Gram matrix: in place of nothing, with Householder's launches behind a guard.
+void test_gram() {
+  const QrTuning tuning{.cholesky = true};
+  for (auto [m, n] : {std::pair<int64_t, int64_t>{66, 65}, {2048, 16}, {100000, 64}, {70, 130}, {1 << 20, 1024}}) {
+    check(problem(m, n), tuning);
+    Plan plan = plan_qr(problem(m, n), tuning);
+    CHECK(count(plan, "qr_gram") == 2 && count(plan, "qr_times") == 2 && count(plan, "qr_judge") == 1);
+    for (size_t i = 0; i < plan.steps.size(); i++) {
+      const auto& launch = std::get<Launch>(plan.steps[i]);
+      const bool is_beside = n > m && i + 1 == plan.steps.size();
+      CHECK(launch.guard.has_value() == (i >= 3 && !is_beside));
+      CHECK(!launch.guard ||
+            (launch.family == "qr" || launch.family == "qr_blocked" ? launch.guard->offset == 4 * QR_FAILS
+                                                                    : launch.guard->offset < 4 * QR_FAILS));
+    }
+  }
+  for (auto [m, n, matrices] :
+       {std::array<int64_t, 3>{2047, 16, 1}, {1 << 20, 15, 1}, {1100, 1025, 1}, {100, 80, 2}, {1 << 16, 64, 9}}) {
+    CHECK(count(plan_qr(problem(m, n, matrices), tuning), "qr_gram") == 0);
+  }
+}
+
+// A few large matrices, one after the other: each with what is its own.
+void test_several() {
+  const int64_t m = 1 << 14, n = 66;
+  check(problem(m, n, 3), {.cholesky = true});
+  const Plan one = plan_qr(problem(m, n), {.cholesky = true});
+  const Plan plan = plan_qr({m, n, n, 1, {2, 3}, {-7, 1000}}, {.cholesky = true});
+  CHECK(plan.steps.size() == 6 * one.steps.size());
+  for (int64_t i = 0; i < 6; i++) {
+    const auto& gram = std::get<Launch>(plan.steps[i * one.steps.size()]);
+    const auto& invert = std::get<Launch>(plan.steps[i * one.steps.size() + 3]);
+    CHECK(gram.kernel == "qr_gram" && memory_of(gram, 0).offset == 4 * (i / 3 * -7 + i % 3 * 1000));
+    CHECK(invert.kernel == "qr_invert" && memory_of(invert, 3).offset == 4 * i * n * n);
   }
 }
 
@@ -259,6 +348,8 @@ void test_huge() {
 
 int main() {
   test_shapes();
+  test_gram();
+  test_several();
   test_tree();
   test_levels();
   test_panels();

@@ -97,12 +97,13 @@ def batched_views(rng: np.random.Generator, matrix: tuple[int, int]) -> Iterator
 
 
 def check_batch(want: np.ndarray, view: mx.array) -> None:
-    """The contract for all matrices, and the bits of one alone."""
+    """The contract for all, and the bits of one alone; on GPUs its numbers: it may go another way there."""
     q, r = qr(view)
     check_contract(want, q, r)
     alone = qr(view[1, 0])
-    assert mx.array_equal(q[1, 0], alone[0])
-    assert mx.array_equal(r[1, 0], alone[1])
+    tolerance = 1e-5 if mx.default_device() == mx.gpu else 0
+    np.testing.assert_allclose(np.array(q[1, 0]), np.array(alone[0]), rtol=0, atol=tolerance)
+    np.testing.assert_allclose(np.array(r[1, 0]), np.array(alone[1]), rtol=0, atol=10 * tolerance)
 
 
 def singular_matrices() -> dict[str, np.ndarray]:

@@ -23,6 +23,7 @@ void check(CUresult result, const char* call) {
 
 namespace {
 
+constexpr size_t kStepsOfGraph = 16;  // of long plans: the GPU works on them while the host, 5 us a step, enqueues more
 constexpr int64_t kGridLimit = 65535;  // blocks along y and z: beyond, msl_group() finds the position along x
 
 dim3 grid_of(const Launch& launch) {
@@ -46,13 +47,15 @@ class Run {
     encoder_.device().make_current();
     for (int64_t bytes : plan.scratch) {
       scratch_.push_back(device_temporary(encoder_.device(), bytes));
-      // Now: they must outlive the graph also where a later launch throws.
-      encoder_.add_temporary(scratch_.back());
       encoder_.set_input_array(scratch_.back());  // counts its bytes
     }
-    for (const mx::array& out : outputs_) {
-      encoder_.add_temporary(out);  // see device_memory()
-    }
+    keep();  // now: they must outlive the graph also where a later launch throws
+  }
+
+  // Lets the GPU begin with what is enqueued.
+  void begin() {
+    encoder_.commit();
+    keep();
   }
 
   void operator()(const Product& product) const {
@@ -83,6 +86,8 @@ class Run {
     alignas(16) uint32_t groups[4] = {static_cast<uint32_t>(launch.groups.x), static_cast<uint32_t>(launch.groups.y),
                                       static_cast<uint32_t>(launch.groups.z), 0};
     parameters.push_back(groups);
+    void* guard = launch.guard ? use(read(*launch.guard)) : nullptr;
+    parameters.push_back(&guard);
     dim3 block(static_cast<unsigned>(launch.threads.x), static_cast<unsigned>(launch.threads.y),
                static_cast<unsigned>(launch.threads.z));
     encoder_.add_kernel_node_raw(made.function, grid_of(launch), block, {},
@@ -90,6 +95,16 @@ class Run {
   }
 
  private:
+  // Until the graph that is being enqueued has run.
+  void keep() {
+    for (const mx::array& array : scratch_) {
+      encoder_.add_temporary(array);
+    }
+    for (const mx::array& out : outputs_) {
+      encoder_.add_temporary(out);  // see device_memory()
+    }
+  }
+
   // MLX's encoder orders a launch behind the last that wrote its arrays, but not behind those that read them: here what
   // is not an input of the operation is always as if written.
   void* use(const Buffer& buffer) const {
@@ -111,13 +126,24 @@ class Run {
   mx::cu::CommandEncoder& encoder_;
 };
 
+int attribute(CUdevice_attribute which) {
+  CUdevice device = 0;
+  int value = 0;
+  check(cuDeviceGet(&device, 0), "cuDeviceGet");
+  check(cuDeviceGetAttribute(&value, which, device), "cuDeviceGetAttribute");
+  return value;
+}
+
 class CudaExecutor : public Executor {
  public:
   void run(const Plan& plan, const std::vector<mx::array>& inputs, const std::vector<mx::array>& outputs,
            mx::Stream stream) override {
     Run run(plan, inputs, outputs, stream);
-    for (const Step& step : plan.steps) {
-      std::visit(run, step);
+    for (size_t i = 0; i < plan.steps.size(); i++) {
+      std::visit(run, plan.steps[i]);
+      if (i % kStepsOfGraph == kStepsOfGraph - 1 && plan.steps.size() - i > kStepsOfGraph / 2) {
+        run.begin();
+      }
     }
   }
 
@@ -132,15 +158,14 @@ class CudaExecutor : public Executor {
 
   bool multiplies() const override { return true; }
 
+  // Of data centres' GPUs: others have a 32nd or a 64th of float32's rate.
+  bool has_fast_float64() const override {
+    static const int ratio = attribute(CU_DEVICE_ATTRIBUTE_SINGLE_TO_DOUBLE_PRECISION_PERF_RATIO);
+    return ratio <= 2;
+  }
+
   int64_t threadgroup_bytes() const override {
-    static const int64_t bytes = [] {
-      CUdevice device = 0;
-      int most = 0;
-      check(cuDeviceGet(&device, 0), "cuDeviceGet");
-      check(cuDeviceGetAttribute(&most, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, device),
-            "cuDeviceGetAttribute");
-      return most;
-    }();
+    static const int64_t bytes = attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN);
     return bytes;
   }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "gpu/plans/qr_cholesky.h"
 #include "qr_params.h"
 
 namespace metalfaiss::gpu {
@@ -11,6 +12,8 @@ namespace {
 
 constexpr int64_t kTile = 64, kSlab = 16, kStrip = 16, kThreads = 256;  // of metal/qr_blocked.metal
 constexpr int64_t kFloat = 4;
+constexpr int64_t kMostCholesky = 8;          // matrices: each has scratch of its own
+constexpr int64_t kLeastOfSeveral = 1 << 20;  // entries
 
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -65,6 +68,16 @@ struct Matrices {
     out.columns = part_columns;
     return out;
   }
+
+  Matrices matrix(int64_t i) const {
+    Matrices out = *this;
+    for (size_t d = batch.size(); d-- > 0; i /= batch[d]) {
+      out.memory.offset += kFloat * (i % batch[d] * batch_strides[d]);
+    }
+    out.batch.clear();
+    out.batch_strides.clear();
+    return out;
+  }
 };
 
 // Row-contiguous ones, `matrix_stride` apart, in plain order.
@@ -77,7 +90,21 @@ struct Rows {
     out.memory.offset += kFloat * (row * stride + column);
     return out;
   }
+
+  Rows matrix(int64_t i) const {
+    return {{memory.kind, memory.index, memory.offset + kFloat * i * matrix_stride}, stride, matrix_stride};
+  }
 };
+
+TallMatrix tall(const Matrices& a) {
+  return {a.memory, a.rows, a.columns, a.row_stride, a.column_stride};
+}
+
+// A few matrices one after the other, where each fills the GPU; more of them are faster side by side.
+bool goes_by_cholesky(const Matrices& a, int64_t matrices) {
+  const bool fills_gpu = a.rows * a.columns >= kLeastOfSeveral;
+  return takes_cholesky(tall(a)) && (matrices == 1 || (matrices <= kMostCholesky && fills_gpu));
+}
 
 class Planner {
  public:
@@ -144,6 +171,18 @@ class Planner {
     p.splits = 1;
     p.split_rows = c.rows;
     project(v, c, out.memory, p);
+  }
+
+  // Q and R of one matrix by its Gram matrix, and by Householder's method where that fails.
+  void cholesky(const Matrices& a, Memory q, const Rows& r) {
+    guard_ = add_cholesky(plan_, tall(a), q, r.memory, r.stride);
+    householder(a, q, r);
+    guard_.reset();
+  }
+
+  // Q and R of matrices not wider than high.
+  void householder(const Matrices& a, Memory q, const Rows& r) {
+    a.columns <= QR_PANEL ? tree(a, q, r) : blocked(a, q, r);
   }
 
   Plan take() { return std::move(plan_); }
@@ -257,14 +296,21 @@ class Planner {
     for (int64_t first = 0; first < groups; first += tuning_.max_groups) {
       p.first_group = first;
       arguments.back() = bytes_of(p);
-      plan_.steps.emplace_back(Launch{
-          family, kernel, constants, arguments, {std::min(groups - first, tuning_.max_groups)}, {threads}, bytes});
+      plan_.steps.emplace_back(Launch{family,
+                                      kernel,
+                                      constants,
+                                      arguments,
+                                      {std::min(groups - first, tuning_.max_groups)},
+                                      {threads},
+                                      bytes,
+                                      guard_});
     }
   }
 
   const QrTuning& tuning_;
   const int64_t matrices_;
   Plan plan_;
+  std::optional<Memory> guard_;  // of launches
   Shared parts_, mixed_;
 };
 
@@ -295,13 +341,20 @@ Plan plan_qr(const QrProblem& problem, const QrTuning& tuning) {
   Matrices a{input(0), m, n, problem.row_stride, problem.column_stride, {}, {}};
   const int64_t count = collapse(problem, a);
   const Rows q{output(0), k, m * k}, r{output(1), n, k * n};
-  Planner planner(tuning, count);
   const Matrices leading = a.part(0, 0, m, k);
-  if (k <= QR_PANEL) {
-    planner.tree(leading, q.memory, r);
-  } else {
-    planner.blocked(leading, q.memory, r);
+  if (tuning.cholesky && goes_by_cholesky(leading, count)) {
+    Planner planner(tuning, 1);
+    for (int64_t i = 0; i < count; i++) {
+      const Rows q_i = q.matrix(i), r_i = r.matrix(i);
+      planner.cholesky(leading.matrix(i), q_i.memory, r_i);
+      if (n > k) {
+        planner.product(q_i, k, a.matrix(i).part(0, k, m, n - k), r_i.at(0, k));
+      }
+    }
+    return planner.take();
   }
+  Planner planner(tuning, count);
+  planner.householder(leading, q.memory, r);
   if (n > k) {
     planner.product(q, k, a.part(0, k, m, n - k), r.at(0, k));
   }

@@ -23,10 +23,12 @@ struct QrTuning {
   int64_t split_rows = 256;        // rows at least that a threadgroup sums over
   int64_t groups = 512;            // threadgroups wanted of a product: several for each core of a large GPU
   int64_t max_groups = 1LL << 30;  // of a launch
+  bool cholesky = false;           // whether the Gram matrix is tried first: where the executor has_fast_float64()
 };
 
 // Output 0 = Q (batch, rows, k), output 1 = R (batch, k, columns), k = min(rows, columns), both row-contiguous, no size
-// 0. Scratch: for k <= 64 less than half of A; beyond, less than three times A and 16 MB.
+// 0. Scratch: for k <= 64 less than half of A; beyond, less than three times A and 16 MB. With the Gram matrix 16 k^2
+// numbers of eight bytes and 17 MB more for each matrix.
 Plan plan_qr(const QrProblem& problem, const QrTuning& tuning = {});
 
 }  // namespace metalfaiss::gpu

@@ -35,6 +35,7 @@ class Fault:
     case: Callable[[], None]
     expected: str  # a regular expression that a finding matches, or WRONG_RESULT
     count: int = 1  # how often `old` is in the source; all are replaced
+    multiplies: bool = False  # whether the case is for a GPU with tensor cores: see Runner
 
 
 def faults() -> list[Fault]:

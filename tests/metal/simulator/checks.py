@@ -8,10 +8,11 @@ from typing import Any
 
 from .entry import MAX_BUFFERS, Kernel
 
-__all__ = ["MAX_THREADGROUP_BYTES", "launch_findings"]
+__all__ = ["MAX_TENSOR_THREADGROUP_BYTES", "MAX_THREADGROUP_BYTES", "launch_findings"]
 
 MAX_THREADS = 1024
 MAX_THREADGROUP_BYTES = 32768
+MAX_TENSOR_THREADGROUP_BYTES = 227 << 10  # of GPUs that multiply matrices: Hopper
 _MAX_GROUPS = 2**31
 
 # (attribute, index): const, bytes of what it points to, their alignment

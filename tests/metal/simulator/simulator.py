@@ -11,7 +11,7 @@ from typing import Any
 
 from ..runner import Runner, Traffic
 from . import native
-from .checks import MAX_THREADGROUP_BYTES, launch_findings
+from .checks import MAX_TENSOR_THREADGROUP_BYTES, MAX_THREADGROUP_BYTES, launch_findings
 from .compiler import CompileError
 from .entry import MAX_BUFFERS
 from .product import multiply
@@ -44,14 +44,12 @@ class Simulator(Runner):
     schedule: the order of threads and threadgroups: "forward", "reverse" or "random" (from `seed`).
     edit: changes the source of each launch before it is compiled: (family, source) -> source.
     seconds: of CPU time, after which a launch is taken to have no end.
-    threadgroup_limit: bytes of threadgroup memory that a launch may have.
     """
 
     schedule: str = "forward"
     seed: int = 1
     edit: Callable[[str, str], str] | None = None
     seconds: float = 60.0
-    threadgroup_limit: int = MAX_THREADGROUP_BYTES
 
     _lock = threading.Lock()  # the runtime runs one launch at a time
     _sources: dict[str, str] = field(default_factory=dict, repr=False)  # by the launch's name
@@ -89,6 +87,8 @@ class Simulator(Runner):
         return step["step"] != "launch" or self._launch(step, memories)
 
     def _launch(self, step: dict[str, Any], memories: dict[str, Memory]) -> bool:
+        if step.get("guard") and not self._is_open(step, memories):
+            return True
         source = step["source"] if self.edit is None else self.edit(step["family"], step["source"])
         if self._sources.setdefault(step["name"], source) != source:
             self.findings.append(f"[launch] {step['name']}: two different sources have this name")
@@ -105,6 +105,16 @@ class Simulator(Runner):
             return is_complete
         finally:
             native.lib().sim_end_launch()
+
+    def _is_open(self, step: dict[str, Any], memories: dict[str, Memory]) -> bool:
+        """Whether the integer that guards a launch is not 0."""
+        label, address, _, _ = step["guard"]
+        memory = memories[label]
+        at = address - memory.base
+        if native.lib().sim_unwritten(memory.index, at, 4, ctypes.byref(ctypes.c_uint64())) >= 0:
+            self.findings.append(f"[unwritten] {step['name']}: nobody wrote what guards it, byte {at} of {label}")
+            return False
+        return ctypes.c_int32.from_address(memory.copy + at).value != 0
 
     def _run_kernel(self, step: dict[str, Any], program: Program, memories: dict[str, Memory]) -> bool:
         lib = native.lib()
@@ -132,10 +142,10 @@ class Simulator(Runner):
 
         self.findings += [describe(f, program, memory) for f in native.findings()]
         used = lib.sim_static_bytes() + step["threadgroup_bytes"]
-        if used > self.threadgroup_limit:
+        most = MAX_TENSOR_THREADGROUP_BYTES if self.multiplies else MAX_THREADGROUP_BYTES
+        if used > most:
             self.findings.append(
-                f"[launch] {step['name']}: {used} bytes of threadgroup memory: "
-                f"at most {self.threadgroup_limit} are allowed"
+                f"[launch] {step['name']}: {used} bytes of threadgroup memory: at most {most} are allowed"
             )
         return not is_aborted
 
@@ -157,7 +167,8 @@ def _buffers_of(step: dict[str, Any]) -> list[tuple[str, int, int, int]]:
         return [step["a"], step["b"], step["out"]]
     if step["step"] == "end":
         return list(step["outputs"])
-    return [a[0] for a in step["arguments"] if not isinstance(a, bytes)]
+    guard = [step["guard"]] if step.get("guard") else []
+    return [*(a[0] for a in step["arguments"] if not isinstance(a, bytes)), *guard]
 
 
 def _add_memories(steps: list[dict[str, Any]]) -> dict[str, Memory]:

@@ -36,6 +36,7 @@ class Case:
     operands: tuple[str, ...]  # the memories that the ceiling is about: "input 0", "scratch 1", ...
     minimum: int  # their bytes that must move at least
     ceiling: float  # how often that at most
+    multiplies: bool = False  # whether it is for a GPU with tensor cores: see Runner
 
 
 def cases() -> list[Case]:
@@ -51,7 +52,7 @@ def measure(case: Case) -> dict[str, Any]:
 
     from ..simulator import Simulator
 
-    simulator = Simulator()
+    simulator = Simulator(multiplies=case.multiplies)
     with simulator.active(_core):
         case.run()
     simulator.check()

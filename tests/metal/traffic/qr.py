@@ -29,5 +29,6 @@ CASES = [
     _tall(4096, 32, 2),
     _tall(5120, 64, 2),
     _tall(6420, 64, 4),  # three levels
+    Case("qr float32 by its Gram matrix (2048, 64)", _run(2048, 64), ("input 0",), 4 * 2048 * 64, 2.1, multiplies=True),
     Case("qr float32 (50, 64, 16)", _run(50, 64, 16), ("input 0",), 4 * 50 * 64 * 16, 1.1),
 ]
