@@ -113,7 +113,7 @@ def test_a_launch_behind_a_guard(guard: int) -> None:
         simulator.check()
         check()
     else:
-        with pytest.raises(AssertionError, match="unwritten output.*12 of the 12 bytes of output 0"):
+        with pytest.raises(AssertionError, match=r"unwritten output.*12 of the 12 bytes of output 0"):
             simulator.check()
 
 
