@@ -15,7 +15,7 @@ using namespace metal;
 #define L2 1  // otherwise inner products
 #endif
 #ifndef DIM
-#define DIM 32  // columns in threadgroup memory: a multiple of 32
+#define DIM 32  // columns, padded: a multiple of 32
 #endif
 #ifndef SIMDS
 #define SIMDS 4  // simdgroups of a threadgroup of knn_scan
@@ -28,15 +28,26 @@ using namespace metal;
 #include "knn_filter.h"
 #include "knn_score.h"
 
-#define STRIDE (DIM + 8)             // of rows in threadgroup memory: no two of eight start in the same banks
+#define STRIDE (DIM + 8)             // of queries in threadgroup memory: no two of eight start in the same banks
 #define BLOCKS (DIM <= 128 ? 2 : 1)  // of 16 rows of a simdgroup
 #define SIMD_ROWS (16u * BLOCKS)
+#define LANE_ROWS (2 * BLOCKS)  // of which a lane has a quarter
 #define TILE_ROWS (uint(SIMDS) * SIMD_ROWS)
 #define TILE_QUERIES 64u
 #define STEP_QUERIES 32u
 #define QUEUE 64u  // of a simdgroup: 32 may come at once, and 32 leave
 #define STEPS (DIM / 16)
 #define VALUES (16 * BLOCKS)  // of a lane in a step
+
+// The column of a row that stands at position i of those a lane multiplies: a lane has four neighbours, or twice four,
+// of every row, and what the tiles call columns 2 (l % 4), the next, and 8 behind are these.
+inline int column_at(int i) {
+#if VECTORS == 2
+  return i / 32 * 32 + i % 8 / 2 * 8 + i / 16 % 2 * 4 + i / 8 % 2 * 2 + i % 2;
+#else
+  return i / 16 * 16 + i % 8 / 2 * 4 + i / 8 % 2 * 2 + i % 2;
+#endif
+}
 
 // Queries as 16-bit floats, centred and scaled; their terms and first filters. A simdgroup takes a query; those from
 // num_queries on are padding that nothing passes. Threadgroup memory: none. Bytes moved: 4 * d read, 2 * DIM written.
@@ -52,7 +63,7 @@ kernel void knn_scan_queries(device const float* xq [[buffer(0)]], device const 
   bool finite = query < uint(p.num_queries);
 #pragma unroll
   for (int i = 0; i < DIM / 32; i++) {
-    int c = 32 * i + int(lane);
+    int c = column_at(32 * i + int(lane));
     bool valid = c < p.d && query < uint(p.num_queries);
     value[i] = valid ? x[c] : 0.0f;
     finite = finite && is_finite(value[i]);
@@ -99,81 +110,116 @@ inline RowTerms row_terms(float square_sum, int shift, bool bad, constant KnnSca
   return t;
 }
 
-inline float4 load_center(device const float* center, int c, constant KnnScanParams& p) {
-#if VECTORS
-  return c < p.d ? *(device const float4*)(center + c) : float4(0.0f);
-#else
-  return float4(c < p.d ? center[c] : 0.0f, c + 1 < p.d ? center[c + 1] : 0.0f, c + 2 < p.d ? center[c + 2] : 0.0f,
-                c + 3 < p.d ? center[c + 3] : 0.0f);
-#endif
+// The lane's columns of a row, four a step: 0 behind the last.
+inline void load_steps(device const T* row, thread float4* value, uint lane, constant KnnScanParams& p) {
+#pragma unroll
+  for (int s = 0; s < STEPS; s++) {
+    value[s] = load_columns(row, column_at(16 * s + 2 * int(lane % 4u)), p);
+  }
 }
 
-// Stages the rows of a simdgroup: four at a time, eight lanes along the columns of each.
-inline void stage_rows(device const T* b, device const float* center, threadgroup half* rows,
-                       threadgroup RowTerms* terms, uint tile, uint simd, uint lane, constant KnnScanParams& p) {
-  uint part = lane % 8u;
-#pragma unroll 2
-  for (uint first = 0u; first < SIMD_ROWS; first += 4u) {
-    uint i = first + lane / 8u, row = row_of_tile(tile, simd * SIMD_ROWS + i, p);
-    bool valid = row < uint(p.nb);
-    device const T* x = b + long(valid ? row : 0u) * p.b_row;
-    float4 value[DIM / 32];
+inline void load_center(device const float* center, thread float4* value, uint lane, constant KnnScanParams& p) {
 #pragma unroll
-    for (int c = 0; c < DIM / 32; c++) {
-      value[c] = load_columns(x, 32 * c + 4 * int(part), p);
+  for (int s = 0; s < STEPS; s++) {
+    int c = column_at(16 * s + 2 * int(lane % 4u));
+#if VECTORS
+    value[s] = c < p.d ? *(device const float4*)(center + c) : float4(0.0f);
+#else
+    value[s] = float4(c < p.d ? center[c] : 0.0f, c + 1 < p.d ? center[c + 1] : 0.0f,
+                      c + 2 < p.d ? center[c + 2] : 0.0f, c + 3 < p.d ? center[c + 3] : 0.0f);
+#endif
+  }
+}
+
+// Whether a row has an element that is not finite. By the four lanes of each row.
+inline bool has_infinite(device const T* row, uint lane, constant KnnScanParams& p) {
+  uint infinite = 0u;
+  for (int s = 0; s < STEPS; s++) {
+    float4 x = load_columns(row, column_at(16 * s + 2 * int(lane % 4u)), p);
+    infinite |= is_finite(x.x) && is_finite(x.y) && is_finite(x.z) && is_finite(x.w) ? 0u : 1u;
+  }
+  infinite |= simd_shuffle_xor(infinite, ushort(1));
+  return (infinite | simd_shuffle_xor(infinite, ushort(2))) != 0u;
+}
+
+// The rows of a simdgroup, as multiply_tiles takes them: lane l has a quarter of rows l / 4, 8 behind, ... Their terms
+// go to `terms` as well.
+inline void load_rows(device const T* b, device const float* center, thread uint* a, thread float* of_norm,
+                      thread float* of_scale, threadgroup RowTerms* terms, uint tile, uint simd, uint lane,
+                      constant KnnScanParams& p) {
+  float4 value[STEPS];
+#if L2
+  float4 middle[STEPS];
+  load_center(center, middle, lane, p);
+#endif
+#if VECTORS == 2
+  uint4 words[LANE_ROWS * (DIM / 32)];  // on their way together
+#pragma unroll
+  for (uint r = 0u; r < uint(LANE_ROWS); r++) {
+    uint row = min(row_of_tile(tile, simd * SIMD_ROWS + 8u * r + lane / 4u, p), uint(p.nb) - 1u);
+#pragma unroll
+    for (uint j = 0u; j < uint(DIM / 32); j++) {
+      int c = int(32u * j + lane % 4u * 8u);
+      words[r * (DIM / 32) + j] = c < p.d ? *(device const uint4*)(b + long(row) * p.b_row + c) : uint4(0u);
     }
+  }
+#endif
+#pragma unroll
+  for (uint r = 0u; r < uint(LANE_ROWS); r++) {
+    uint i = 8u * r + lane / 4u, row = row_of_tile(tile, simd * SIMD_ROWS + i, p);
+    bool valid = row < uint(p.nb);
+    device const T* x = b + long(valid ? row : uint(p.nb) - 1u) * p.b_row;
+#if VECTORS == 2
+#pragma unroll
+    for (uint j = 0u; j < uint(DIM / 32); j++) {
+      uint4 w = words[r * (DIM / 32) + j];
+      value[2u * j] = elements4_of(uint2(w.x, w.y), element_type(b));
+      value[2u * j + 1u] = elements4_of(uint2(w.z, w.w), element_type(b));
+    }
+#else
+    load_steps(x, value, lane, p);
+#endif
     float square_sum = 0.0f, largest = 0.0f;
 #pragma unroll
-    for (int c = 0; c < DIM / 32; c++) {
+    for (int s = 0; s < STEPS; s++) {
 #if L2
-      value[c] -= load_center(center, 32 * c + 4 * int(part), p);
+      value[s] -= middle[s];
 #endif
-      square_sum = fma(value[c].x, value[c].x, square_sum);
-      square_sum = fma(value[c].y, value[c].y, square_sum);
-      square_sum = fma(value[c].z, value[c].z, square_sum);
-      square_sum = fma(value[c].w, value[c].w, square_sum);
-      largest = max(max(largest, max(abs(value[c].x), abs(value[c].y))), max(abs(value[c].z), abs(value[c].w)));
+      square_sum = fma(value[s].x, value[s].x, square_sum);
+      square_sum = fma(value[s].y, value[s].y, square_sum);
+      square_sum = fma(value[s].z, value[s].z, square_sum);
+      square_sum = fma(value[s].w, value[s].w, square_sum);
+      largest = max(max(largest, max(abs(value[s].x), abs(value[s].y))), max(abs(value[s].z), abs(value[s].w)));
     }
 #pragma unroll
-    for (uint distance = 1u; distance < 8u; distance *= 2u) {
+    for (uint distance = 1u; distance < 4u; distance *= 2u) {
       square_sum += simd_shuffle_xor(square_sum, ushort(distance));
       largest = max(largest, simd_shuffle_xor(largest, ushort(distance)));
     }
-    float scale = power_of_2(shift_of(largest));
+    int shift = shift_of(largest);
+    float scale = power_of_2(shift);
     bool bad = !valid;
     if (simd_any(!(square_sum <= LARGEST))) {  // not finite, or only its norm is not
-      bool finite = true;
-      for (int c = 4 * int(part); c < DIM; c += 32) {
-        float4 raw = load_columns(x, c, p);
-        finite = finite && is_finite(raw.x) && is_finite(raw.y) && is_finite(raw.z) && is_finite(raw.w);
-      }
-      uint rejected = finite ? 0u : 1u;
-      for (uint distance = 1u; distance < 8u; distance *= 2u) {
-        rejected |= simd_shuffle_xor(rejected, ushort(distance));
-      }
-      bad = bad || rejected != 0u;
+      bad = has_infinite(x, lane, p) || bad;
     }
 #pragma unroll
-    for (int c = 0; c < DIM / 32; c++) {
-      float4 v = value[c] * scale;
-      threadgroup uint* to = (threadgroup uint*)(rows + i * STRIDE + 32u * uint(c) + 4u * part);
+    for (uint s = 0u; s < uint(STEPS); s++) {
+      float4 v = value[s] * scale;
+      thread uint* to = a + 4u * (r / 2u * STEPS + s) + r % 2u;
       to[0] = pack_halves(v.x, v.y);
-      to[1] = pack_halves(v.z, v.w);
+      to[2] = pack_halves(v.z, v.w);
     }
-    if (part == 0u) {  // for the lane of the row
-      terms[i].norm = square_sum;
-      terms[i].scale = largest;
-      terms[i].of_norm = bad ? 1.0f : 0.0f;
+    RowTerms t = row_terms(square_sum, shift, bad, p);
+    if (!valid) {
+      t.of_norm = L2 != 0 ? INFINITY : -INFINITY;  // never passes
+    }
+    of_norm[r] = t.of_norm;
+    of_scale[r] = t.of_scale;
+    if (lane % 4u == 0u) {
+      terms[i] = t;
     }
   }
   simdgroup_barrier(mem_flags::mem_threadgroup);
-  if (lane < SIMD_ROWS) {
-    RowTerms t = row_terms(terms[lane].norm, shift_of(terms[lane].scale), terms[lane].of_norm != 0.0f, p);
-    if (row_of_tile(tile, simd * SIMD_ROWS + lane, p) >= uint(p.nb)) {
-      t.of_norm = L2 != 0 ? INFINITY : -INFINITY;  // never passes
-    }
-    terms[lane] = t;
-  }
 }
 
 // Whether the bound of a row may be below the threshold of a query: surely where it is not a number.
@@ -219,137 +265,137 @@ inline void add_queued(uint2 passed, device const QueryTerms* terms, threadgroup
   }
 }
 
-// A threadgroup takes a tile of rows, of which each simdgroup holds 32 in registers (16 beyond 128 columns), and some
-// tiles of 64 queries. Threadgroup memory, dynamic: rows and two tiles of queries, 16-bit, 16 bytes a
-// row, 8 a query and 512 a simdgroup: 75 KB of 128 columns and 4 simdgroups. Bytes moved: the rows once for each group
-// of query tiles; the queries, from the cache, once a tile of rows; 8 for each pair listed.
+// A threadgroup takes some tiles of rows, of which each simdgroup holds 32 in registers (16 beyond 128 columns), and
+// some tiles of 64 queries: two of them stay in threadgroup memory, more pass through it for every tile of rows.
+// Threadgroup memory, dynamic: two tiles of queries, 16-bit, 16 bytes a row, 8 a query and 512 a simdgroup: 41 KB of
+// 128 columns and 4 simdgroups. Bytes moved: the rows once for each group of query tiles; the queries, from the cache,
+// once a tile of rows where they pass; 8 for each pair listed.
 kernel void knn_scan(device const T* xb [[buffer(0)]], device const float* center [[buffer(1)]],
                      device const half* halves [[buffer(2)]], device const QueryTerms* terms [[buffer(3)]],
                      device const float2* filters [[buffer(4)]], device const uint* thresholds [[buffer(5)]],
                      device ulong* lists [[buffer(6)]], device atomic_uint* counts [[buffer(7)]],
                      constant KnnScanParams& p [[buffer(8)]], threadgroup uint4* memory [[threadgroup(0)]],
-                     uint3 group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
-                     uint lane [[thread_index_in_simdgroup]], uint simd [[simdgroup_index_in_threadgroup]]) {
-  threadgroup half* rows = (threadgroup half*)memory;
-  threadgroup half* queries = rows + TILE_ROWS * STRIDE;
+                     uint3 group [[threadgroup_position_in_grid]], uint3 groups [[threadgroups_per_grid]],
+                     uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+                     uint simd [[simdgroup_index_in_threadgroup]]) {
+  threadgroup half* queries = (threadgroup half*)memory;
   threadgroup RowTerms* row_terms = (threadgroup RowTerms*)(queries + 2u * TILE_QUERIES * STRIDE);
   threadgroup float2* staged = (threadgroup float2*)(row_terms + TILE_ROWS);
-  uint first_row = simd * SIMD_ROWS, queued = 0u;
+  uint first_row = simd * SIMD_ROWS;
   threadgroup RowTerms* mine_terms = row_terms + first_row;
   threadgroup uint2* queue = (threadgroup uint2*)(staged + 2u * TILE_QUERIES) + simd * QUEUE;  // what passed filters
 
-  uint tile = tile_of_pass(group.x, p);
   uint query_tiles = (uint(p.num_queries) + TILE_QUERIES - 1u) / TILE_QUERIES;
   uint begin = group.y * uint(p.query_tiles), end = min(query_tiles, begin + uint(p.query_tiles));
-  stage_queries(halves, filters, queries, staged, begin * TILE_QUERIES, thread_index);
-  threadgroup half* mine = rows + simd * SIMD_ROWS * STRIDE;
-  stage_rows(xb + p.b_offset, center, mine, mine_terms, tile, simd, lane, p);
-  simdgroup_barrier(mem_flags::mem_threadgroup);
-
-  uint a[BLOCKS * STEPS * 4];
-  float of_norm[2 * BLOCKS], of_scale[2 * BLOCKS];
-#pragma unroll
-  for (uint m = 0u; m < uint(BLOCKS); m++) {
-    threadgroup const half* from = mine + (16u * m + lane % 16u) * STRIDE + lane / 16u * 8u;
-#pragma unroll
-    for (uint s = 0u; s < uint(STEPS); s++) {
-      load_tiles(from + 16u * s, a + 4u * (m * STEPS + s));
-    }
-#pragma unroll
-    for (uint h = 0u; h < 2u; h++) {
-      RowTerms t = mine_terms[16u * m + 8u * h + lane / 4u];
-      of_norm[2u * m + h] = t.of_norm;
-      of_scale[2u * m + h] = t.of_scale;
-    }
+  bool stay = end - begin <= 2u;
+  for (uint t = begin; t < end && stay; t++) {
+    stage_queries(halves, filters, queries + (t - begin) * TILE_QUERIES * STRIDE, staged + (t - begin) * TILE_QUERIES,
+                  t * TILE_QUERIES, thread_index);
   }
+  await_copies();
+  threadgroup_barrier(mem_flags::mem_threadgroup);
 
-  for (uint t = begin; t < end; t++) {
-    await_copies();
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    uint buffer = (t - begin) % 2u;
-    if (t + 1u < end) {
-      stage_queries(halves, filters, queries + (1u - buffer) * TILE_QUERIES * STRIDE,
-                    staged + (1u - buffer) * TILE_QUERIES, (t + 1u) * TILE_QUERIES, thread_index);
+  for (uint index = group.x; index < uint(p.pass_tiles); index += groups.x) {
+    uint tile = tile_of_pass(index, p), queued = 0u;
+    if (!stay) {
+      threadgroup_barrier(mem_flags::mem_threadgroup);
+      stage_queries(halves, filters, queries, staged, begin * TILE_QUERIES, thread_index);
     }
+    uint a[BLOCKS * STEPS * 4];
+    float of_norm[LANE_ROWS], of_scale[LANE_ROWS];
+    load_rows(xb + p.b_offset, center, a, of_norm, of_scale, mine_terms, tile, simd, lane, p);
+
+    for (uint t = begin; t < end; t++) {
+      uint buffer = (t - begin) % 2u;
+      if (!stay) {
+        await_copies();
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        if (t + 1u < end) {
+          stage_queries(halves, filters, queries + (1u - buffer) * TILE_QUERIES * STRIDE,
+                        staged + (1u - buffer) * TILE_QUERIES, (t + 1u) * TILE_QUERIES, thread_index);
+        }
+      }
 #pragma unroll 1
-    for (uint first = 0u; first < TILE_QUERIES; first += STEP_QUERIES) {
-      float c[VALUES];
+      for (uint first = 0u; first < TILE_QUERIES; first += STEP_QUERIES) {
+        float c[VALUES];
 #pragma unroll
-      for (uint i = 0u; i < uint(VALUES); i++) {
-        c[i] = 0.0f;
-      }
-      threadgroup const half* from =
-          queries + (buffer * TILE_QUERIES + first + lane / 16u * 8u + lane % 8u) * STRIDE + lane / 8u % 2u * 8u;
+        for (uint i = 0u; i < uint(VALUES); i++) {
+          c[i] = 0.0f;
+        }
+        threadgroup const half* from =
+            queries + (buffer * TILE_QUERIES + first + lane / 16u * 8u + lane % 8u) * STRIDE + lane / 8u % 2u * 8u;
 #pragma unroll
-      for (uint s = 0u; s < uint(STEPS); s++) {
-        uint b[8];
-        load_tiles(from + 16u * s, b);
-        load_tiles(from + 16u * STRIDE + 16u * s, b + 4);
+        for (uint s = 0u; s < uint(STEPS); s++) {
+          uint b[8];
+          load_tiles(from + 16u * s, b);
+          load_tiles(from + 16u * STRIDE + 16u * s, b + 4);
 #pragma unroll
-        for (uint m = 0u; m < uint(BLOCKS); m++) {
+          for (uint m = 0u; m < uint(BLOCKS); m++) {
 #pragma unroll
-          for (uint n = 0u; n < 4u; n++) {
-            multiply_tiles(c + 4u * (4u * m + n), a + 4u * (m * STEPS + s), b + 2u * n);
+            for (uint n = 0u; n < 4u; n++) {
+              multiply_tiles(c + 4u * (4u * m + n), a + 4u * (m * STEPS + s), b + 2u * n);
+            }
           }
         }
-      }
-      // Value 4 (4 m + n) + i is of row 16 m + 8 (i / 2) + lane / 4 and of query first + 8 n + 2 (lane % 4) + i % 2.
-      threadgroup const float2* filter = staged + buffer * TILE_QUERIES + first + 2u * (lane % 4u);
-      if (p.filled != 0) {
+        // Value 4 (4 m + n) + i is of row 16 m + 8 (i / 2) + lane / 4 and of query first + 8 n + 2 (lane % 4) + i % 2.
+        threadgroup const float2* filter = staged + buffer * TILE_QUERIES + first + 2u * (lane % 4u);
+        if (p.filled != 0) {
+#pragma unroll
+          for (uint e = 0u; e < uint(VALUES); e++) {
+            uint query = t * TILE_QUERIES + first + 8u * (e / 4u % 4u) + 2u * (lane % 4u) + e % 2u;
+            uint i = simd * SIMD_ROWS + e / 16u * 16u + e % 4u / 2u * 8u + lane / 4u;
+            if (query < uint(p.num_queries)) {
+              ulong pair = bound_pair(c[e], terms[query], row_terms[i], row_of_tile(tile, i, p), p);
+              lists[long(query) * long(p.capacity) + long(index * TILE_ROWS + i)] = pair;
+            }
+          }
+          continue;
+        }
+        bool any = false;
 #pragma unroll
         for (uint e = 0u; e < uint(VALUES); e++) {
-          uint query = t * TILE_QUERIES + first + 8u * (e / 4u % 4u) + 2u * (lane % 4u) + e % 2u;
-          uint i = simd * SIMD_ROWS + e / 16u * 16u + e % 4u / 2u * 8u + lane / 4u;
-          if (query < uint(p.num_queries)) {
-            ulong pair = bound_pair(c[e], terms[query], row_terms[i], row_of_tile(tile, i, p), p);
-            lists[long(query) * long(p.capacity) + long(group.x * TILE_ROWS + i)] = pair;
-          }
+          any |= passes(c[e], of_norm[e / 16u * 2u + e % 4u / 2u], of_scale[e / 16u * 2u + e % 4u / 2u],
+                        filter[e / 4u % 4u * 8u + e % 2u]);
         }
-        continue;
-      }
-      bool any = false;
+        if (simd_any(any)) {
+          uint left = 0u;
 #pragma unroll
-      for (uint e = 0u; e < uint(VALUES); e++) {
-        any |= passes(c[e], of_norm[e / 16u * 2u + e % 4u / 2u], of_scale[e / 16u * 2u + e % 4u / 2u],
-                      filter[e / 4u % 4u * 8u + e % 2u]);
-      }
-      if (simd_any(any)) {
-        uint left = 0u;
-#pragma unroll
-        for (uint e = 0u; e < uint(VALUES); e++) {
-          bool passed = passes(c[e], of_norm[e / 16u * 2u + e % 4u / 2u], of_scale[e / 16u * 2u + e % 4u / 2u],
-                               filter[e / 4u % 4u * 8u + e % 2u]);
-          left |= passed ? 1u << e : 0u;
-        }
-        uint voters = uint(ulong(simd_ballot(left != 0u)));
-        while (voters != 0u) {
-          uint e = uint(ctz(left)) % 32u,
-               query = t * TILE_QUERIES + first + 8u * (e / 4u % 4u) + 2u * (lane % 4u) + e % 2u;
-          uint i = e / 16u * 16u + e % 4u / 2u * 8u + lane / 4u;
-          float product = 0.0f;
-#pragma unroll
-          for (uint j = 0u; j < uint(VALUES); j++) {
-            product = j == e ? c[j] : product;
+          for (uint e = 0u; e < uint(VALUES); e++) {
+            bool passed = passes(c[e], of_norm[e / 16u * 2u + e % 4u / 2u], of_scale[e / 16u * 2u + e % 4u / 2u],
+                                 filter[e / 4u % 4u * 8u + e % 2u]);
+            left |= passed ? 1u << e : 0u;
           }
-          if (left != 0u) {
-            queue[queued + uint(popcount(voters & ((1u << lane) - 1u)))] =
-                uint2(query * SIMD_ROWS + i, as_type<uint>(product));
-          }
-          queued += uint(popcount(voters));
-          left &= left - 1u;
-          voters = uint(ulong(simd_ballot(left != 0u)));
-          if (queued >= 32u) {
-            simdgroup_barrier(mem_flags::mem_threadgroup);
-            queued -= 32u;
-            add_queued(queue[queued + lane], terms, mine_terms, thresholds, first_row, tile, lists, counts, p);
-            simdgroup_barrier(mem_flags::mem_threadgroup);
+          uint voters = uint(ulong(simd_ballot(left != 0u)));
+          while (voters != 0u) {
+            uint e = uint(ctz(left)) % 32u,
+                 query = t * TILE_QUERIES + first + 8u * (e / 4u % 4u) + 2u * (lane % 4u) + e % 2u;
+            uint i = e / 16u * 16u + e % 4u / 2u * 8u + lane / 4u;
+            float product = 0.0f;
+#pragma unroll
+            for (uint j = 0u; j < uint(VALUES); j++) {
+              product = j == e ? c[j] : product;
+            }
+            if (left != 0u) {
+              queue[queued + uint(popcount(voters & ((1u << lane) - 1u)))] =
+                  uint2(query * SIMD_ROWS + i, as_type<uint>(product));
+            }
+            queued += uint(popcount(voters));
+            left &= left - 1u;
+            voters = uint(ulong(simd_ballot(left != 0u)));
+            if (queued >= 32u) {
+              simdgroup_barrier(mem_flags::mem_threadgroup);
+              queued -= 32u;
+              add_queued(queue[queued + lane], terms, mine_terms, thresholds, first_row, tile, lists, counts, p);
+              simdgroup_barrier(mem_flags::mem_threadgroup);
+            }
           }
         }
       }
     }
-  }
-  simdgroup_barrier(mem_flags::mem_threadgroup);
-  if (lane < queued) {
-    add_queued(queue[lane], terms, mine_terms, thresholds, first_row, tile, lists, counts, p);
+    simdgroup_barrier(mem_flags::mem_threadgroup);
+    if (lane < queued) {
+      add_queued(queue[lane], terms, mine_terms, thresholds, first_row, tile, lists, counts, p);
+    }
+    simdgroup_barrier(mem_flags::mem_threadgroup);
   }
 }

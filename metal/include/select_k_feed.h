@@ -87,7 +87,8 @@ inline void feed_vectors(thread PairQueue& q, device const ELEMENT* row, uint be
 #pragma unroll
     for (uint u = 0u; u < VECTORS; u++) {
       uint v = at + u * f.threads + f.thread_index;
-      unpack(body[min(v, vectors - 1u)] ^ flip, bits + u * PER_VECTOR);
+      uint4 vector = body[min(v, vectors - 1u)];  // a variable: NVRTC reads operands of vectors one by one
+      unpack(vector ^ flip, bits + u * PER_VECTOR);
       valid |= v < vectors ? ((1u << PER_VECTOR) - 1u) << (u * PER_VECTOR) : 0u;
     }
     offer_bits(q, bits, valid, head + (at + f.thread_index) * PER_VECTOR, PER_VECTOR, PER_VECTOR * f.threads, f);

@@ -22,6 +22,9 @@ constexpr double kTiny = 0x1p-126;     // error of one that underflows, where su
 constexpr int64_t kLongest = 1 << 17;  // more columns are left to the exact kernels
 
 // Of metal/knn_scan.metal.
+constexpr int64_t kScanStay = 2;           // tiles of queries that stay in threadgroup memory
+constexpr int64_t kScanNarrow = 12;        // simdgroups of a core, whose registers hold rows of up to 128 columns
+constexpr int64_t kScanWide = 8;           // and of more
 constexpr int64_t kScanFew = 4;            // queries that it takes without matrix instructions
 constexpr int64_t kScanLongest = 512;      // list
 constexpr int64_t kScanHeld = 16;          // pairs of a thread of knn_tighten and knn_finish_few
@@ -392,9 +395,11 @@ class Planner {
     int64_t tiles = ceil_div(g_.nb, shape.tile_rows), query_tiles = ceil_div(queries, kScanTileQueries);
     KnnScanParams p = scan_params(part, first, queries, tiles);
     p.relative = relative_of_products(kHalfError, 8);
-    Constant loads{"VECTORS", scans_vectors(p, 4) ? "1" : "0"}, dim{"DIM", std::to_string(shape.columns)};
+    bool wide = g_.type != "float" && scans_vectors(p, 8);
+    Constant loads{"VECTORS", wide ? "2" : scans_vectors(p, 4) ? "1" : "0"}, dim{"DIM", std::to_string(shape.columns)};
     Memory center = g_.l2 ? center_ : input(0);  // without a centre nothing is read there
-    launch("knn_scan_queries", {metric(), dim},
+    int64_t resident = std::max<int64_t>(1, (shape.columns <= 128 ? kScanNarrow : kScanWide) / shape.simdgroups);
+    launch("knn_scan_queries", {metric(), dim, loads},
            {read(input(0)), read(center), write(queries_), write(terms_), write(filters_), bytes_of(p)},
            {ceil_div(queries, kScanTileQueries) * kScanTileQueries / kSimdgroups, 1, 1});
     for (const ScanPass& pass : scan_passes(tiles, room_ / shape.tile_rows, scan_growth(p.rank))) {
@@ -405,16 +410,19 @@ class Planner {
       p.last = pass.step == 1;
       int64_t parts = std::clamp<int64_t>(ceil_div(limits_.threadgroups, pass.tiles), 1, query_tiles);
       p.query_tiles = static_cast<int32_t>(ceil_div(query_tiles, parts));
+      bool stay = p.query_tiles <= kScanStay;  // then as many threadgroups as there are at once take tiles in turns
+      int64_t groups =
+          stay ? std::min(pass.tiles, std::max<int64_t>(1, limits_.threadgroups * resident / 4)) : pass.tiles;
       launch("knn_scan",
              {type(),
               metric(),
               dim,
               loads,
               {"SIMDS", std::to_string(shape.simdgroups)},
-              {"RESIDENT", shape.columns <= 128 ? "3" : "2"}},
+              {"RESIDENT", std::to_string(resident)}},
              {read(input(1)), read(center), read(queries_), read(terms_), read(filters_), read(thresholds_),
               read_write(found_), read_write(counts_), bytes_of(p)},
-             {pass.tiles, ceil_div(query_tiles, p.query_tiles), 1}, 32 * shape.simdgroups, shape.threadgroup_bytes);
+             {groups, ceil_div(query_tiles, p.query_tiles), 1}, 32 * shape.simdgroups, shape.threadgroup_bytes);
       launch("knn_tighten", {metric(), list(), {"THREADS", std::to_string(scan_threads())}},
              {read_write(found_), read_write(counts_), read_write(thresholds_), write(lists_), read(terms_),
               write(filters_), bytes_of(p)},

@@ -43,8 +43,7 @@ std::vector<ScanPass> scan_passes(int64_t tiles, int64_t first, int64_t growth) 
 
 ScanShape scan_shape(int64_t d, int64_t simdgroups) {
   int64_t columns = ceil_div(d, 32) * 32, rows = simdgroups * (columns <= 128 ? 32 : 16);
-  int64_t bytes =
-      2 * (columns + 8) * (rows + 2 * kScanTileQueries) + 16 * rows + 16 * kScanTileQueries + 512 * simdgroups;
+  int64_t bytes = 2 * (columns + 8) * 2 * kScanTileQueries + 16 * rows + 16 * kScanTileQueries + 512 * simdgroups;
   return {columns, simdgroups, rows, bytes};
 }
 

@@ -77,7 +77,8 @@ void plan_merges(Plan& plan, const SelectKArgs& args, SelectKParams p, Memory pa
 void plan_queue(Plan& plan, const SelectKArgs& args, const SelectKSizes& sizes) {
   SelectKParams p = rows_of(args);
   int64_t least = std::max(sizes.segment, sizes.segment_per_k * args.k);
-  int64_t segments = std::max<int64_t>(1, std::min(ceil_div(sizes.wanted_groups, p.rows), p.n / least));
+  // Whole rows where that makes half of the groups that are wanted: a merge costs more than what the others would gain.
+  int64_t segments = std::max<int64_t>(1, std::min(sizes.wanted_groups / p.rows, p.n / least));
   p.length = ceil_div(ceil_div(p.n, segments), kPerThread) * kPerThread;
   p.segments = ceil_div(p.n, p.length);
   p.groups = groups_for(p.rows * p.segments, sizes);
