@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import faiss
@@ -32,30 +33,38 @@ def theirs(x: np.ndarray, k: int, **kwargs: Any) -> faiss.Kmeans:
     ("n", "k", "d", "p"), [(300, 40, 24, 7), (97, 1, 5, 3), (6, 17, 130, 63), (500, 33, 16, 16), (99, 2100, 9, 4)]
 )
 @pytest.mark.parametrize("offset", [0.0, 100.0])
+@pytest.mark.parametrize("projected", [True, False])
 def test_guided_assignment_is_exact_whatever_the_guess(
-    simd_level: str, n: int, k: int, d: int, p: int, offset: float
+    simd_level: str, n: int, k: int, d: int, p: int, offset: float, projected: bool
 ) -> None:
     x, c = points(n, d, 1, offset), points(k, d, 2, offset)
     mean, basis = _lloyd._subspace(mx.array(x), p)
-    sketches = [_core.kmeans_sketch(mx.array(a), mean, basis) for a in (x, c)]
+    sketches = [_core.kmeans_sketch(mx.array(a), mean, basis if projected else None) for a in (x, c)]
     exact = ((x[:, None].astype(np.float64) - c[None]) ** 2).sum(-1)
-    for guess in (None, np.zeros(n), exact.argmin(1), exact.argmax(1), np.full(n, -1), np.full(n, k)):
+    for i, guess in enumerate((None, np.zeros(n), exact.argmin(1), exact.argmax(1), np.full(n, -1), np.full(n, k))):
         ids = None if guess is None else mx.array(guess.astype(np.int64))
-        D, I = _core.kmeans_assign(mx.array(x), mx.array(c), *sketches, ids, max(1, basis.shape[1] // 2))
+        lead = (1, 2, max(1, p // 2), d, 1000)[i % 5]
+        D, I, counts = _core.kmeans_assign(mx.array(x), mx.array(c), *sketches, ids, lead)
         found = exact[np.arange(n), np.array(I)]
         np.testing.assert_allclose(found, exact.min(1), rtol=1e-6)
         np.testing.assert_allclose(np.array(D), exact.min(1), rtol=1e-5)
+        compared, measured = np.array(counts)
+        assert n <= measured <= n * (k + 1)
+        assert compared <= n * k
 
 
 def test_sketches_bound_distances_from_below(simd_level: str) -> None:
     x = points(200, 80, offset=3.0)
     mean, basis = _lloyd._subspace(mx.array(x), 20)
-    s = np.array(_core.kmeans_sketch(mx.array(x), mean, basis)).astype(np.float64)
-    apart = np.sqrt(((s[:, None, :-1] - s[None, :, :-1]) ** 2).sum(-1))
-    slack = s[:, None, -1] + s[None, :, -1]
     true = np.sqrt(((x[:, None].astype(np.float64) - x[None]) ** 2).sum(-1))
-    assert (apart <= true + slack).all()
-    assert (slack < 0.05 * true.mean()).all()
+    for some_basis, width in ((basis, 32), (None, 96)):
+        codes, scales = (np.array(a).astype(np.float64) for a in _core.kmeans_sketch(mx.array(x), mean, some_basis))
+        assert codes.shape == (200, width)
+        values = codes * scales[:, :1]
+        apart = np.sqrt(((values[:, None] - values[None]) ** 2).sum(-1))
+        slack = scales[:, None, 1] + scales[None, :, 1]
+        assert (apart <= true + slack).all()
+        assert (slack < 0.05 * true.mean()).all()
 
 
 def test_nearest_of_numpy_vectors(simd_level: str) -> None:
@@ -64,10 +73,12 @@ def test_nearest_of_numpy_vectors(simd_level: str) -> None:
     mean, basis = _lloyd._subspace(mx.array(c), 4)
     arrays = [mx.array(c), mx.contiguous(mean), mx.contiguous(basis)]
     mx.eval(*arrays)
-    assert np.array_equal(_core.kmeans_nearest(x, *arrays, 2), metalfaiss.knn(x, c, 1)[1][:, 0])
+    for lead in (1, 2, 9):
+        assert np.array_equal(_core.kmeans_nearest(x, *arrays, lead), metalfaiss.knn(x, c, 1)[1][:, 0])
+    assert np.array_equal(_core.kmeans_nearest(x, *arrays[:2], None, 5), metalfaiss.knn(x, c, 1)[1][:, 0])
     assert _core.kmeans_nearest(x[:0], *arrays, 2).shape == (0,)
-    with pytest.raises(ValueError, match=r"lead must be from 1 to 4\. Received 5"):
-        _core.kmeans_nearest(x, *arrays, 5)
+    with pytest.raises(ValueError, match=r"lead must be at least 1\. Received 0"):
+        _core.kmeans_nearest(x, *arrays, 0)
     with pytest.raises(ValueError, match="centroids must have shape"):
         _core.kmeans_nearest(x[:, :8].copy(), *arrays, 2)
     with pytest.raises(ValueError, match="evaluated"):
@@ -80,9 +91,9 @@ def test_assignment_of_what_is_not_finite_or_huge(simd_level: str) -> None:
     for huge in (c[0, 0], np.nan, 1e30):
         c[7] = huge
         mean, basis = _lloyd._subspace(mx.array(points(20, 24)), 7)
-        sketches = [_core.kmeans_sketch(mx.array(a), mean, basis) for a in (x, c)]
         D, I = metalfaiss.knn(x, c, 1)
-        for guess in (None, mx.zeros(20)):
+        for guess, some_basis in itertools.product((None, mx.zeros(20)), (basis, None)):
+            sketches = [_core.kmeans_sketch(mx.array(a), mean, some_basis) for a in (x, c)]
             found = _core.kmeans_assign(mx.array(x), mx.array(c), *sketches, guess, 3)
             told_apart = np.arange(20) != 5  # in float32 all centroids are equally far from 1e15
             assert np.array_equal(np.array(found[1])[told_apart], I[told_apart, 0])
@@ -94,7 +105,7 @@ def test_equally_near_centroids_give_the_first(simd_level: str) -> None:
     c = np.concatenate([c, c])
     mean, basis = _lloyd._subspace(mx.array(x), 20)
     sketches = [_core.kmeans_sketch(mx.array(a), mean, basis) for a in (x, c)]
-    _, I = _core.kmeans_assign(mx.array(x), mx.array(c), *sketches, mx.full((50,), 12, dtype=mx.int64), 20)
+    _, I, _ = _core.kmeans_assign(mx.array(x), mx.array(c), *sketches, mx.full((50,), 12, dtype=mx.int64), 20)
     assert np.array(I).max() < 9
 
 
@@ -157,10 +168,13 @@ def test_wrong_shapes_are_refused() -> None:
     x = mx.zeros((4, 3))
     with pytest.raises(ValueError, match="basis must have shape"):
         _core.kmeans_sketch(x, mx.zeros((3,)), mx.zeros((2, 2)))
+    sketch = _core.kmeans_sketch(x, mx.zeros((3,)), None)
     with pytest.raises(ValueError, match="guess must have shape"):
-        _core.kmeans_assign(x, x, mx.zeros((4, 3)), mx.zeros((4, 3)), mx.zeros((3,)), 1)
-    with pytest.raises(ValueError, match=r"lead must be from 1 to 1\. Received 2"):
-        _core.kmeans_assign(x, x, mx.zeros((4, 3)), mx.zeros((4, 3)), None, 2)
+        _core.kmeans_assign(x, x, sketch, sketch, mx.zeros((3,)), 1)
+    with pytest.raises(ValueError, match=r"lead must be at least 1\. Received 0"):
+        _core.kmeans_assign(x, x, sketch, sketch, None, 0)
+    with pytest.raises(ValueError, match="x_sketch must be the sketch of x"):
+        _core.kmeans_assign(x, x, (mx.zeros((4, 3)), sketch[1]), sketch, None, 1)
     with pytest.raises(ValueError, match="k must be at least 1"):
         _core.kmeans_means(x, mx.zeros((4,)), None, 0)
 

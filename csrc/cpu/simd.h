@@ -42,6 +42,7 @@ typedef uint32_t vu __attribute__((vector_size(4 * W)));
 typedef double vd __attribute__((vector_size(8 * WD)));
 typedef float vf_half __attribute__((vector_size(4 * WD)));  // as many lanes as a vd
 typedef uint16_t vu16 __attribute__((vector_size(2 * W)));
+typedef int16_t vi16 __attribute__((vector_size(2 * W)));
 
 #define METALFAISS_INLINE inline __attribute__((always_inline))
 

@@ -1,8 +1,9 @@
 """The operations of an iteration of k-means: native kernels on the CPU, MLX's own operations on a GPU.
 
-Assignment is an exact search either way. On the CPU the last assignment guides the next: sketches of the vectors, their
-coordinates in the leading subspace, show which centroids cannot be nearer than that of before (the nearest by sketches
-where there is none), and only the others are measured. The result does not depend on it.
+Assignment is an exact search either way. On the CPU the last assignment guides the next: sketches of the vectors,
+16-bit integers of their coordinates, or of those in the leading subspace, show which centroids cannot be nearer than
+that of before (the nearest by sketches where there is none), and only the others are measured. The result does not
+depend on it.
 """
 
 from __future__ import annotations
@@ -16,23 +17,22 @@ from metalfaiss._host import Stream
 from metalfaiss.distances import knn
 from metalfaiss.faissmlx.svd import topk_svd
 from metalfaiss.metrics import METRIC_L2
-from metalfaiss.pairwise import pairwise_distances
 from metalfaiss.random import permutation
 
 __all__ = ["Assigner", "centroids_of", "cluster_means", "on_cpu", "split_empty"]
 
-# Tuned on Zen 3, 2026-11, 84000 x 384 vectors, 1024 centroids: with a guess 0.15 to 0.2 times an exhaustive search,
-# without one 0.2 to 0.3; 63 coordinates take up to 1.4 times as long, 127 as long.
-SKETCH = 95
-LEAD = 31  # coordinates that are looked at for all pairs; where nothing is known of the nearest centroid
-LEAD_UNGUIDED = 47
-MIN_DIMENSIONS = 126  # below, a sketch is hardly shorter than the vector
+SKETCH = 95  # coordinates of the leading subspace
+# Of how many coordinates all pairs are compared: where a guess is known, and where none is.
+GUIDED, UNGUIDED = (31, SKETCH + 1), (63, 191)
+MIN_DIMENSIONS = 32  # below, measuring is nearly as cheap as a sketch
 MIN_CENTROIDS = 128  # below, an iteration is too short to pay for sketches
 SAMPLE = 4096  # vectors the subspace is learnt from
-JUDGES = 256  # vectors that tell whether sketches pay
-# In exhaustive searches: what it costs to look at all leading coordinates, at all sketches, and at all vectors.
-LEADING_COST, SKETCH_COST, VECTOR_COST = 0.15, 1.7, 6.5
-LIMIT = 0.85  # of the cost of an exhaustive search
+JUDGES = 256  # vectors that tell which sketches pay
+# What a coordinate costs of pairs that are compared whole, and of those that are measured, where one of all pairs is 1.
+COMPARE, MEASURE = 3.0, 16.0
+UNCLEAR = 0.6  # of that cost: above it sketches of all coordinates are tried as well
+SKETCHED = 50.0  # what a coordinate of a new sketch costs
+LIMIT = 2.0  # of the cost of all pairs of all coordinates: that of an exhaustive search
 
 BLOCK = 1 << 16  # vectors of which a GPU's one-hot matrix is held at a time
 
@@ -43,6 +43,9 @@ def on_cpu(stream: Stream) -> bool:
         return bool(mx.default_device().type == mx.DeviceType.cpu)
     device = stream.device if isinstance(stream, mx.Stream) else stream
     return bool(mx.Device(device.type if isinstance(device, mx.Device) else device).type == mx.DeviceType.cpu)
+
+
+Sketch = tuple[mx.array, mx.array]
 
 
 class Assigner:
@@ -59,65 +62,66 @@ class Assigner:
     def __init__(self, x: mx.array, metric: int, k: int, stream: Stream, like: mx.array | None = None) -> None:
         self._x, self._metric, self._stream = x, metric, stream
         self._guess: mx.array | None = None
-        self._sketch: mx.array | None = None
+        self._sketches: dict[bool, Sketch] = {}  # of x: in the subspace or not
         n, d = x.shape
-        guided = metric == METRIC_L2 and on_cpu(stream) and d >= MIN_DIMENSIONS and k >= MIN_CENTROIDS and n > SKETCH
-        if guided:
-            self._mean, self._basis = _subspace(x if like is None else like, min(SKETCH, d))
-            self._sketch = self._sketch_of(x)
+        self._sketched = metric == METRIC_L2 and on_cpu(stream) and d >= MIN_DIMENSIONS and k >= MIN_CENTROIDS and n > 0
+        if self._sketched:
+            self._mean, self._basis = _subspace(x if like is None else like, min(SKETCH, d // 2))
+            self._judges = x[:: max(1, n // JUDGES)]
 
     def __call__(self, centroids: mx.array) -> tuple[mx.array, mx.array]:
         """Distances (n,), float32, and ids (n,), int64."""
-        found = None if self._sketch is None else self._guided(self._sketch, centroids)
-        if found is None:
+        way = self._choose(centroids)
+        if way is None:
             D, I = knn(self._x, centroids, 1, self._metric, stream=self._stream)
             found = D[:, 0], I[:, 0]
+        else:
+            short, lead = way
+            if short not in self._sketches:
+                self._sketches = {short: self._sketch_of(self._x, short)}
+            own, other = self._sketches[short], self._sketch_of(centroids, short)
+            found = _core.kmeans_assign(self._x, centroids, own, other, self._guess, lead, stream=self._stream)[:2]
         self._guess = found[1]
         return found
 
-    def _guided(self, sketch: mx.array, centroids: mx.array) -> tuple[mx.array, mx.array] | None:
-        """The same where sketches are expected to be the faster way, else None."""
-        short, guess = self._sketch_of(centroids), self._guess
-        lead = min(LEAD_UNGUIDED if guess is None else LEAD, short.shape[1] - 2)
-        if _host.to_numpy(self._cost(sketch, short, centroids, lead))[0] > LIMIT:
-            return None
-        return _core.kmeans_assign(self._x, centroids, sketch, short, guess, lead, stream=self._stream)
-
     def at_once(self, x: NDArray[np.float32], centroids: mx.array) -> NDArray[np.int64] | None:
         """Ids (n,) for NumPy vectors, of which its own are some, without a graph; None where sketches do not pay."""
-        if self._sketch is None:
+        way = self._choose(centroids)
+        if way is None:
             return None
-        short = self._sketch_of(centroids)
-        lead = min(LEAD_UNGUIDED, short.shape[1] - 2)
-        if _host.to_numpy(self._cost(self._sketch, short, centroids, lead))[0] > LIMIT:
-            return None
-        centroids, mean, basis = (mx.contiguous(a) for a in (centroids, self._mean, self._basis))
-        mx.eval(centroids, mean, basis)
-        return _core.kmeans_nearest(x, centroids, mean, basis, lead)
+        arrays = [mx.contiguous(a) for a in (centroids, self._mean, self._basis)]
+        mx.eval(arrays)
+        return _core.kmeans_nearest(x, arrays[0], arrays[1], arrays[2] if way[0] else None, way[1])
 
-    def _cost(self, sketch: mx.array, short: mx.array, centroids: mx.array, lead: int) -> mx.array:
-        """Of an assignment by sketches, in exhaustive searches, as some vectors tell."""
-        step = max(1, sketch.shape[0] // JUDGES)
-        judges = sketch[::step]
-        leading = pairwise_distances(_leading(judges, lead), _leading(short, lead), stream=self._stream)
-        bounds = pairwise_distances(judges[:, :-1], short[:, :-1], stream=self._stream)
-        nearest = mx.argmin(bounds, axis=1) if self._guess is None else mx.maximum(self._guess[::step], 0)
-        guessed = mx.sum(mx.square(self._x[::step] - mx.take(centroids, nearest, axis=0)), axis=1, keepdims=True)
-        seen, measured = (mx.mean((b <= guessed).astype(mx.float32)) for b in (leading, bounds))
-        return LEADING_COST + SKETCH_COST * seen + VECTOR_COST * measured
+    def _choose(self, centroids: mx.array) -> tuple[bool, int] | None:
+        """Whether sketches are of the subspace or of all coordinates, and their lead; None where a search is faster."""
+        if not self._sketched:
+            return None
+        d = centroids.shape[1]
+        leads = UNGUIDED if self._guess is None else GUIDED
+        ways = [(True, min(lead, self._basis.shape[1] + 1)) for lead in leads]
+        cost, way = min((self._cost(centroids, *way), way) for way in ways)
+        if cost > UNCLEAR * centroids.shape[0] * d:
+            whole = (False, min(leads[-1], d))
+            cost, way = min((cost, way), (self._cost(centroids, *whole), whole))
+        return way if cost < LIMIT * centroids.shape[0] * d else None
+
+    def _cost(self, centroids: mx.array, short: bool, lead: int) -> float:
+        """Of a vector's assignment, in coordinates of all pairs, as some vectors tell."""
+        judges, n, (k, d) = self._judges, self._x.shape[0], centroids.shape
+        guess = None if self._guess is None else self._guess[:: max(1, n // JUDGES)]
+        own, other = self._sketch_of(judges, short), self._sketch_of(centroids, short)
+        counts = _core.kmeans_assign(judges, centroids, own, other, guess, lead, stream=self._stream)[2]
+        compared, measured = _host.to_numpy(counts)[0] / judges.shape[0]
+        sketched = 0 if short in self._sketches else SKETCHED * d
+        return float(k * (lead + 1) + compared * own[0].shape[1] * COMPARE + measured * d * MEASURE + sketched)
 
     def forget(self) -> None:
         """What comes next is not near to what was."""
         self._guess = None
 
-    def _sketch_of(self, vectors: mx.array) -> mx.array:
-        return _core.kmeans_sketch(vectors, self._mean, self._basis, stream=self._stream)
-
-
-def _leading(sketch: mx.array, lead: int) -> mx.array:
-    """The leading coordinates of sketches, and the length of the rest."""
-    rest = mx.sqrt(mx.sum(mx.square(sketch[:, lead:-1]), axis=1, keepdims=True))
-    return mx.concatenate([sketch[:, :lead], rest], axis=1)
+    def _sketch_of(self, vectors: mx.array, short: bool) -> Sketch:
+        return _core.kmeans_sketch(vectors, self._mean, self._basis if short else None, stream=self._stream)
 
 
 def _subspace(x: mx.array, p: int) -> tuple[mx.array, mx.array]:
