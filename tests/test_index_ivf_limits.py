@@ -89,7 +89,9 @@ def test_every_kind_of_search_counts(pair: tuple[Any, Any]) -> None:
     mx.eval(lazy)
     assert stats.nq == 70
     pair[0].search(XQ[:2], 5)
-    assert stats.search_time > stats.quantization_time > 0
+    assert stats.search_time > 0
+    if mx.default_device() == mx.cpu:  # on a GPU the lists are found there, and nobody waits for it
+        assert stats.search_time > stats.quantization_time > 0
     assert 10 <= stats.nheap_updates <= stats.ndis
 
 

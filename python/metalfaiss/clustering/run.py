@@ -57,7 +57,8 @@ class Run:
         self.begun, self.searched = time.perf_counter(), 0.0
         history: list[ClusteringIterationStats] = []
         best: tuple[float, mx.array, int] | None = None
-        for redo in range(max(c.nredo, 1)):
+        redos = max(c.nredo, 1) if len(given) < c.k else 1  # where all centroids are given every run is the same
+        for redo in range(redos):
             centroids, stats = self._run(x, weights, given, redo)
             history += stats
             score = stats[-1].obj if stats else 0.0
