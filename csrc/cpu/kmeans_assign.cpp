@@ -1,9 +1,8 @@
-// An assignment is a search of radius: each point's guess is measured, and whatever centroid could be nearer is
-// measured, too. Which could be is told by the distances of sketches: for all pairs those of their first integers and
-// the length of the others, in tiles of a product of integers, then, of the few that are left, those of all integers.
+// The nearest centroid of each point. Distances of all pairs are bounded from below by products of both rounded to
+// 8-bit integers; the centroid with the lowest bound is measured, and then those whose bound is below that distance.
 #include "cpu/kmeans.h"
+#include "cpu/kmeans_codes.h"
 #include "cpu/kmeans_rows.h"
-#include "cpu/kmeans_tile.h"
 #include "cpu/knn_prepare.h"
 #include "cpu/parallel.h"
 
@@ -11,44 +10,19 @@ namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
 
 namespace {
 
-constexpr int64_t kPanels = 16;  // of points, of a task
-constexpr int64_t kPoints = kPanels * kTileRows;
-constexpr int64_t kColumnIntegers = 1 << 17;  // of centroids at a time: half of an L2 of 512 KB
-constexpr int64_t kAhead = 2;                 // rows that are fetched before they are measured
-
-// What is looked at for all pairs: the first `lead` integers of a sketch, and the length of the others as one more.
-struct Lead {
-  int64_t lead, steps;
-  bool whole;  // nothing is left out
-
-  Lead(int64_t first, int64_t width)
-      : lead(at_most(first, width)), steps(ceil_div(lead + (lead < width), kPair)), whole(lead == width) {}
-
-  // Writes them as row `at` of a panel of `rows`, and returns their squared norm.
-  double pack(const int16_t* codes, int64_t width, int64_t rows, int64_t at, int16_t* panel) const {
-    auto put = [&](int64_t p, int16_t code) { panel[((p / kPair) * rows + at) * kPair + p % kPair] = code; };
-    for (int64_t p = 0; p < lead; p++) {
-      put(p, codes[p]);
-    }
-    int64_t norm2 = squared_norm(codes, lead), length = 0;
-    if (!whole) {
-      length = static_cast<int64_t>(__builtin_sqrt(squared_norm(codes + lead, width - lead)) + 0.5);
-      put(lead, static_cast<int16_t>(length));
-    }
-    for (int64_t p = lead + !whole; p < steps * kPair; p++) {
-      put(p, 0);
-    }
-    return static_cast<double>(norm2 + length * length);
-  }
-};
+constexpr int64_t kTogether = 4;  // panels of points that meet a panel of centroids while it is in L1
+constexpr int64_t kPoints = 4 * kTogether * kTileRows;  // of a task
+constexpr int64_t kColumnCodes = 5 << 16;  // of centroids at a time: of an L2 of 512 KB
+constexpr int64_t kAhead = 2;              // rows that are fetched before they are measured
 
 struct Centroids {
-  const int16_t* panels;            // [panel][step][kTileCols][kPair]
-  const float* scales;              // times -2
-  const float *lead_norms, *norms;  // squared, of what is looked at and of the sketches; +inf where there is none
-  const int64_t* special;           // centroids that are measured for every point
+  const float* center;                // d
+  const Code* panels;                 // [panel][row_steps][kTileCols][kGroup]
+  const float *scales, *add;          // what a CodeTile takes of rows: times -2; the squared norm, +inf where there is none
+  const float *errors, *lengths;      // times 2
+  const int64_t* special;             // centroids that are measured for every point
   int64_t num_special;
-  double norm, scale, error;  // the largest of all
+  double longest;
 };
 
 struct Candidate {
@@ -56,92 +30,82 @@ struct Candidate {
   int64_t centroid;
 };
 
-// A point, its best centroid so far, and what the value of one that is as near may be at most: the squared distance of
-// the sketches less the point's own squared norm.
+// A point, its best centroid so far, and what the bound of one that is as near may be at most: a squared distance less
+// the point's own squared norm.
 struct Point {
   const float* x;
-  const int16_t* codes;
-  float scale, error;
-  double lead_norm2, norm2;
+  double norm2;
+  bool known;
   int64_t id;
-  float best, lead_most, most;
+  float best, most;
 };
 
 class Assignment {
  public:
-  Assignment(const KmeansAssignArgs& args, const Lead& lead, const Centroids& centroids)
+  Assignment(const KmeansAssignArgs& args, const Centroids& centroids)
       : a_(args),
-        l_(lead),
         c_(centroids),
-        depth_(lead.steps * kPair),
-        columns_(at_most(at_least(kColumnIntegers / depth_ / kTileCols, 1) * kTileCols, round_up(args.k, kTileCols))) {}
+        point_codes_(code_steps(args.d) * kGroup),
+        row_codes_(row_steps(args.d) * kGroup),
+        columns_(at_most(at_least(kColumnCodes / row_codes_ / kTileCols, 1) * kTileCols, round_up(args.k, kTileCols))) {}
 
   void run(int64_t first) {
     int64_t count = at_most(kPoints, a_.n - first);
-    Arena arena(Scratch::tile, Arena::padded<int16_t>(kPoints * depth_) + Arena::padded<float>(kPoints) +
-                                   Arena::padded<float>(kTileRows * columns_) + Arena::padded<Candidate>(columns_) +
-                                   Arena::padded<Point>(kPoints));
-    packed_ = arena.take<int16_t>(kPoints * depth_);
+    Arena arena(Scratch::tile, Arena::padded<Code>(kPoints * point_codes_) + Arena::padded<Code>(point_codes_) +
+                                   3 * Arena::padded<float>(kPoints) + Arena::padded<float>(round_up(a_.d, W)) +
+                                   Arena::padded<float>(kTogether * kTileRows * columns_) +
+                                   Arena::padded<float>(kTogether * kTileRows * columns_ / kTileVectors) +
+                                   Arena::padded<Candidate>(columns_) + Arena::padded<Point>(kPoints));
+    packed_ = arena.take<Code>(kPoints * point_codes_);
+    codes_ = arena.take<Code>(point_codes_);
     scales_ = arena.take<float>(kPoints);
-    tiles_ = arena.take<float>(kTileRows * columns_);
+    errors_ = arena.take<float>(kPoints);
+    lengths_ = arena.take<float>(kPoints);
+    centred_ = arena.take<float>(round_up(a_.d, W));
+    values_ = arena.take<float>(kTogether * kTileRows * columns_);
+    lowest_ = arena.take<float>(kTogether * kTileRows * columns_ / kTileVectors);
     candidates_ = arena.take<Candidate>(columns_);
     auto* points = arena.take<Point>(kPoints);
     for (int64_t i = 0; i < count; i++) {
       start(points[i], first + i, i, count);
     }
     for (int64_t column = 0; column < a_.k; column += columns_) {
-      for (int64_t panel = 0; panel < count; panel += kTileRows) {
-        scan(points + panel, at_most(kTileRows, count - panel), panel, column, at_most(columns_, a_.k - column));
+      for (int64_t at = 0; at < count; at += kTogether * kTileRows) {
+        scan(points + at, at_most(kTogether * kTileRows, count - at), at, column, at_most(columns_, a_.k - column));
       }
     }
     for (int64_t i = 0; i < count; i++) {
-      a_.distances[first + i] = points[i].id < 0 ? kFloatMax : points[i].best;
       a_.ids[first + i] = points[i].id;
+      if (a_.distances) {
+        a_.distances[first + i] = points[i].id < 0 ? kFloatMax : points[i].best;
+      }
     }
   }
 
-  int64_t compared = 0, measured = 0;  // pairs of whole sketches, and of vectors
+  int64_t measured = 0;  // distances of vectors
 
  private:
   // Point i of a task of `count`.
   void start(Point& point, int64_t row, int64_t i, int64_t count) {
-    const float* scales = a_.x_sketch.scales + 2 * row;
-    const int16_t* codes = a_.x_sketch.codes + row * a_.width;
+    const float* x = a_.x + row * a_.d;
     int64_t panel = i / kTileRows * kTileRows;
-    double square = static_cast<double>(scales[0]) * scales[0];
-    double lead_norm2 =
-        l_.pack(codes, a_.width, at_most(kTileRows, count - panel), i - panel, packed_ + panel * depth_) * square;
-    double norm2 = static_cast<double>(squared_norm(codes, a_.width)) * square;
-    scales_[i] = scales[0];
-    point = {a_.x + row * a_.d, codes,           scales[0], scales[1], lead_norm2, norm2, -1, __builtin_inff(),
-             __builtin_inff(),  __builtin_inff()};
-    if (a_.guess) {
-      if (row + kAhead < a_.n) {
-        prefetch(guess_of(row + kAhead));
-      }
-      measure(point, guess_of(row));
-    }
+    centre(x, c_.center, a_.d, centred_);
+    Rounded rounded = round_to_codes(centred_, a_.d, kMostOfPoint, kOffset, codes_);
+    place_point(codes_, a_.d, at_most(kTileRows, count - panel), i - panel, packed_ + panel * point_codes_);
+    scales_[i] = rounded.scale;
+    errors_[i] = rounded.error;
+    lengths_[i] = rounded.length;
+    point = {x, rounded.norm2, rounded.known, -1, __builtin_inff(), __builtin_inff()};
     for (int64_t j = 0; j < c_.num_special; j++) {
       measure(point, c_.special[j]);
     }
   }
 
-  int64_t guess_of(int64_t row) const { return a_.guess[row] >= 0 && a_.guess[row] < a_.k ? a_.guess[row] : 0; }
-
-  // A distance of d dimensions is off by less than d + 16 roundings, a value by three of what it is made of, a length
-  // of integers by half.
+  // A distance of d dimensions is off by less than d + 16 roundings, a bound by those of what it is made of.
   void set_most(Point& point) const {
-    double radius = __builtin_sqrt(point.best * (1 + (a_.d + 16) * 4 * kRound) + a_.d * kTiny);
-    double norm = __builtin_sqrt(point.norm2) + c_.norm;
-    radius += static_cast<double>(point.error) + c_.error;
-    point.most = most_of(radius, point.norm2, norm);
-    double half = l_.whole ? 0 : 0.51 * (point.scale + c_.scale);
-    point.lead_most = most_of(radius + half, point.lead_norm2, norm + half);
-  }
-
-  static float most_of(double radius, double norm2, double norm) {
-    double value = radius * radius - norm2, error = 8 * kRound * norm * norm + 8 * kTiny;
-    return static_cast<float>(value + error + __builtin_fabs(value) * 2 * kRound);
+    double distance = point.best * (1 + (a_.d + 16) * 4 * kRound) + a_.d * kTiny;
+    double value = distance - point.norm2, norm = __builtin_sqrt(point.norm2) + c_.longest;
+    point.most = round_up(value + 256 * kRound * norm * norm + 8 * kTiny + 8 / kLongestVector);
   }
 
   void prefetch(int64_t centroid) const {
@@ -163,21 +127,26 @@ class Assignment {
     }
   }
 
-  // Panel `panel` of points against centroids [first, first + count).
-  void scan(Point* points, int64_t rows, int64_t panel, int64_t first, int64_t count) {
-    MultiplyShortTile multiply = multiply_short_tile_of<kTileRows>(rows);
-    for (int64_t at = 0; at < count; at += kTileCols) {
-      multiply({packed_ + panel * depth_, c_.panels + (first + at) * depth_, l_.steps, scales_ + panel,
-                c_.scales + first + at, c_.lead_norms + first + at, tiles_ + at * rows});
+  // Points from `at` on against centroids [first, first + count).
+  void scan(Point* points, int64_t num_points, int64_t at, int64_t first, int64_t count) {
+    const int64_t tiles = ceil_div(count, kTileCols);
+    for (int64_t tile = 0; tile < tiles; tile++) {
+      for (int64_t i = 0; i < num_points; i += kTileRows) {
+        int64_t j = first + tile * kTileCols, p = at + i, rows = at_most(kTileRows, num_points - i);
+        float *values = values_ + i * tiles * kTileCols, *lowest = lowest_ + i * tiles * W;
+        multiply_codes_of<kTileRows>(rows)(
+            {packed_ + p * point_codes_, c_.panels + j * row_codes_, a_.d, scales_ + p, errors_ + p, lengths_ + p,
+             c_.scales + j, c_.add + j, c_.errors + j, c_.lengths + j, values + tile * rows * kTileCols,
+             lowest + tile * rows * W});
+      }
     }
-    for (int64_t i = 0; i < rows; i++) {
-      const float* values = tiles_ + i * kTileCols;
-      if (points[i].error <= kFloatMax) {
-        if (points[i].id < 0) {
-          guess(points[i], values, rows * kTileCols, first, count);
-        }
-        int64_t left = compare(points[i], collect(points[i], values, rows * kTileCols, first, count));
-        measure_nearest_first(points[i], left);
+    for (int64_t i = 0; i < num_points; i++) {
+      if (points[i].known) {
+        int64_t panel = i / kTileRows * kTileRows, rows = at_most(kTileRows, num_points - panel);
+        const float* values = values_ + panel * tiles * kTileCols + (i - panel) * kTileCols;
+        const float* lowest = lowest_ + panel * tiles * W + (i - panel) * W;
+        measure_lowest(points[i], values, lowest, rows, tiles, first);
+        measure_lower(points[i], collect(points[i], values, lowest, rows, tiles, first));
       } else {
         for (int64_t j = 0; j < count; j++) {
           measure(points[i], first + j);
@@ -186,154 +155,125 @@ class Assignment {
     }
   }
 
-  // Measures the centroid with the lowest value.
-  void guess(Point& point, const float* values, int64_t stride, int64_t first, int64_t count) {
-    vf least[kTileVectors];
-    vi where[kTileVectors] = {}, at{};
-    for (vf& value : least) {
-      value = broadcast(__builtin_inff());
-    }
-    for (int64_t column = 0; column < count; column += kTileCols, values += stride, at += kTileCols) {
-      for (int j = 0; j < kTileVectors; j++) {
-        vf value = load(values + j * W);
-        vi less = value < least[j];
-        least[j] = select(less, value, least[j]);
-        where[j] = (less & at) | (~less & where[j]);
-      }
+  void measure_lowest(Point& point, const float* values, const float* lowest, int64_t rows, int64_t tiles,
+                      int64_t first) {
+    vf least = broadcast(__builtin_inff());
+    vi where{}, tile{};
+    for (int64_t t = 0; t < tiles; t++, tile += 1) {
+      vf value = load(lowest + t * rows * W);
+      vi less = value < least;
+      least = less ? value : least;
+      where = less ? tile : where;
     }
     float nearest = __builtin_inff();
     int64_t found = -1;
-    for (int i = 0; i < kTileCols; i++) {
-      bool nearer = least[i / W][i % W] < nearest;
-      nearest = nearer ? least[i / W][i % W] : nearest;
-      found = nearer ? first + where[i / W][i % W] + i : found;
+    for (int i = 0; i < W; i++) {
+      bool nearer = least[i] < nearest;
+      nearest = nearer ? least[i] : nearest;
+      found = nearer ? where[i] * kTileCols + i : found;
     }
-    if (found >= 0) {
-      measure(point, found);
+    if (found < 0 || nearest > point.most) {
+      return;
     }
+    const float* of_tile = values + found / kTileCols * rows * kTileCols;
+    for (int j = 1; j < kTileVectors; j++) {
+      found += of_tile[found % kTileCols] == nearest ? 0 : W;
+    }
+    measure(point, first + found);
   }
 
-  // Returns how many candidates there are by what was looked at for all pairs.
-  int64_t collect(const Point& point, const float* values, int64_t stride, int64_t first, int64_t count) {
-    constexpr int64_t kColumnsPerWord = 64;  // few branches: they would be hard to predict
-    const vf most = broadcast(point.lead_most);
+  // Returns how many centroids may be as near as the best.
+  int64_t collect(const Point& point, const float* values, const float* lowest, int64_t rows, int64_t tiles,
+                  int64_t first) {
+    const vf most = broadcast(point.most);
     int64_t n = 0;
-    for (int64_t column = 0; column < count; column += kColumnsPerWord) {
-      uint64_t left = 0;
-      const float* from = values + column / kTileCols * stride;
-      for (int64_t at = 0; at < at_most(kColumnsPerWord, count - column); at += W) {
-        uint64_t passed = bits(load(from + at / kTileCols * stride + at % kTileCols) <= most);
-        left |= passed << at;
+    for (int64_t t = 0; t < tiles; t++) {
+      if (bits(load(lowest + t * rows * W) <= most) == 0) {
+        continue;
       }
-      for (; left; left &= left - 1) {
-        int64_t at = __builtin_ctzll(left), centroid = first + column + at;
-        candidates_[n] = {from[at / kTileCols * stride + at % kTileCols], centroid};
-        n += centroid < a_.k;  // where every distance passes, so do the columns behind the last centroid
+      for (int j = 0; j < kTileVectors; j++) {
+        const float* from = values + t * rows * kTileCols + j * W;
+        for (uint32_t left = bits(load(from) <= most); left; left &= left - 1) {
+          int at = __builtin_ctz(left);
+          int64_t centroid = first + t * kTileCols + j * W + at;
+          candidates_[n] = {from[at], centroid};
+          n += centroid < a_.k && centroid != point.id;  // where every bound passes, so do columns behind the last
+        }
       }
     }
     return n;
   }
 
-  // Returns how many of n candidates are left by their whole sketches.
-  int64_t compare(const Point& point, int64_t n) {
-    if (l_.whole) {
-      return n;
+  void measure_lower(Point& point, int64_t n) {
+    for (int64_t i = 0; i < at_most(kAhead, n); i++) {
+      prefetch(candidates_[i].centroid);
     }
-    compared += n;
-    int64_t left = 0;
-    for (int64_t first = 0; first < n; first += kRowsAtOnce) {
-      const int16_t* rows[kRowsAtOnce];
-      int32_t products[kRowsAtOnce];
-      for (int i = 0; i < kRowsAtOnce; i++) {
-        rows[i] = a_.centroid_sketch.codes + candidates_[at_most(first + i, n - 1)].centroid * a_.width;
-      }
-      multiply_short_rows(point.codes, rows, a_.width, products);
-      for (int64_t i = 0; i < at_most(kRowsAtOnce, n - first); i++) {
-        int64_t centroid = candidates_[first + i].centroid;
-        float value = static_cast<float>(products[i]) * c_.scales[centroid] * point.scale + c_.norms[centroid];
-        candidates_[left] = {value, centroid};
-        left += value <= point.most;
-      }
-    }
-    return left;
-  }
-
-  // The nearest by sketches is measured first: it leaves the fewest others.
-  void measure_nearest_first(Point& point, int64_t n) {
-    if (n == 0) {
-      return;
-    }
-    int64_t nearest = 0;
-    for (int64_t i = 1; i < n; i++) {
-      nearest = candidates_[i].value < candidates_[nearest].value ? i : nearest;
-    }
-    Candidate first = candidates_[nearest];
-    candidates_[nearest] = candidates_[0];
-    candidates_[0] = first;
     for (int64_t i = 0; i < n; i++) {
       if (i + kAhead < n) {
         prefetch(candidates_[i + kAhead].centroid);
       }
-      const Candidate& candidate = candidates_[i];
-      if (candidate.value <= (l_.whole ? point.lead_most : point.most) && candidate.centroid != point.id) {
-        measure(point, candidate.centroid);
+      if (candidates_[i].value <= point.most) {
+        measure(point, candidates_[i].centroid);
       }
     }
   }
 
   const KmeansAssignArgs& a_;
-  const Lead& l_;
   const Centroids& c_;
-  int64_t depth_, columns_;
-  int16_t* packed_;
-  float *scales_, *tiles_;
+  int64_t point_codes_, row_codes_, columns_;
+  Code *packed_, *codes_;
+  float *scales_, *errors_, *lengths_, *centred_, *values_, *lowest_;
   Candidate* candidates_;
 };
 
 }  // namespace
 
 void kmeans_assign(const KmeansAssignArgs& a) {
-  const Lead lead(a.lead, a.width);
-  int64_t columns = round_up(a.k, kTileCols), tasks = ceil_div(a.n, kPoints), depth = lead.steps * kPair;
-  Arena arena(Scratch::packed_b, Arena::padded<int16_t>(columns * depth) + 3 * Arena::padded<float>(columns) +
-                                     Arena::padded<int64_t>(a.k) + Arena::padded<int64_t>(2 * tasks));
-  auto* panels = arena.take<int16_t>(columns * depth);
+  int64_t columns = round_up(a.k, kTileCols), tasks = ceil_div(a.n, kPoints), codes = row_steps(a.d) * kGroup;
+  Arena arena(Scratch::packed_b, Arena::padded<Code>(columns * codes) + Arena::padded<Code>(codes) +
+                                     4 * Arena::padded<float>(columns) + 2 * Arena::padded<float>(round_up(a.d, W)) +
+                                     Arena::padded<int64_t>(a.k) + Arena::padded<int64_t>(tasks));
+  auto* panels = arena.take<Code>(columns * codes);
+  auto* row = arena.take<Code>(codes);
   auto* scales = arena.take<float>(columns);
-  auto* lead_norms = arena.take<float>(columns);
-  auto* norms = arena.take<float>(columns);
+  auto* add = arena.take<float>(columns);
+  auto* errors = arena.take<float>(columns);
+  auto* lengths = arena.take<float>(columns);
+  auto* center = arena.take<float>(round_up(a.d, W));
+  auto* centred = arena.take<float>(round_up(a.d, W));
   auto* special = arena.take<int64_t>(a.k);
-  auto* counts = arena.take<int64_t>(2 * tasks);
-  Centroids c{panels, scales, lead_norms, norms, special, 0, 0, 0, 0};
+  auto* counts = arena.take<int64_t>(tasks);
+  find_center({a.centroids, Float::f32, a.k, a.d, a.d, 1}, center);
+  Centroids c{center, panels, scales, add, errors, lengths, special, 0, 0};
   for (int64_t j = 0; j < columns; j++) {
-    int64_t row = at_most(j, a.k - 1), at = j % kTileCols;
-    const float* own = a.centroid_sketch.scales + 2 * row;
-    const int16_t* codes = a.centroid_sketch.codes + row * a.width;
-    bool exists = j < a.k, known = exists && own[1] <= kFloatMax;
-    double square = static_cast<double>(own[0]) * own[0];
-    double lead_norm2 = lead.pack(codes, a.width, kTileCols, at, panels + (j - at) * depth) * square;
-    double norm2 = static_cast<double>(squared_norm(codes, a.width)) * square;
-    scales[j] = known ? -2 * own[0] : 0;
-    lead_norms[j] = known ? static_cast<float>(lead_norm2) : __builtin_inff();
-    norms[j] = known ? static_cast<float>(norm2) : __builtin_inff();
-    if (known) {
-      double norm = __builtin_sqrt(norm2);
-      c.norm = norm > c.norm ? norm : c.norm;
-      c.scale = own[0] > c.scale ? own[0] : c.scale;
-      c.error = own[1] > c.error ? own[1] : c.error;
+    bool exists = j < a.k;
+    Rounded rounded{};
+    if (exists) {
+      centre(a.centroids + j * a.d, center, a.d, centred);
+      rounded = round_to_codes(centred, a.d, kMostOfRow, 0, row);
+    } else {
+      __builtin_memset(row, 0, codes * sizeof(Code));
+    }
+    place_row(row, a.d, j % kTileCols, panels + j / kTileCols * kTileCols * codes);
+    scales[j] = -2 * rounded.scale;
+    add[j] = rounded.known ? static_cast<float>(rounded.norm2) : __builtin_inff();
+    errors[j] = rounded.known ? 2 * rounded.error : 0;
+    lengths[j] = rounded.known ? 2 * (rounded.length + rounded.error) : 0;
+    if (rounded.known) {
+      c.longest = rounded.length > c.longest ? static_cast<double>(rounded.length) : c.longest;
     } else if (exists) {
-      special[c.num_special++] = row;
+      special[c.num_special++] = j;
     }
   }
   parallel_for(tasks, [&](int64_t task) {
-    Assignment assignment(a, lead, c);
+    Assignment assignment(a, c);
     assignment.run(task * kPoints);
-    counts[2 * task] = assignment.compared;
-    counts[2 * task + 1] = assignment.measured;
+    counts[task] = assignment.measured;
   });
-  if (a.counts) {
-    a.counts[0] = a.counts[1] = 0;
-    for (int64_t i = 0; i < 2 * tasks; i++) {
-      a.counts[i % 2] += counts[i];
+  if (a.measured) {
+    *a.measured = 0;
+    for (int64_t i = 0; i < tasks; i++) {
+      *a.measured += counts[i];
     }
   }
 }

@@ -1,5 +1,9 @@
-// A tile of the product of 16-bit integers with 32-bit sums: on x86 in twice as many multiply-adds a cycle as float32
-// has, since an instruction adds two products a lane. Both sides are panels, [step][row][kPair] integers.
+// A tile of the product of vectors that were rounded to 8-bit integers. Both sides are panels, [step][row][kGroup].
+//
+// On x86 an instruction multiplies 32 bytes (AVX2) of points, without sign, with as many of rows, and adds neighbours
+// to 16 bits: four times the multiply-adds of float32 in a cycle. The sums wrap, but for their last value, that of
+// kHalf coordinates of each side, whose norm a rounding keeps below kHalfNorm: 16 bits hold it (Cauchy-Schwarz). The
+// offset that makes points positive is taken off at the start: what is behind it is a sum modulo 2^16, too.
 #pragma once
 
 #include "cpu/integers.h"
@@ -7,136 +11,173 @@
 
 namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
 
-#if defined(__x86_64__)
-inline constexpr int kPair = 2;  // neighbouring coordinates that one instruction multiplies and adds
+#if defined(__AVX2__)
+typedef int8_t Code;
+inline constexpr int kGroup = 4;  // neighbouring coordinates of a step
+inline constexpr int kOffset = 64;
+#elif defined(__ARM_FEATURE_DOTPROD)
+typedef int8_t Code;
+inline constexpr int kGroup = 4;
+inline constexpr int kOffset = 0;
+#elif defined(__x86_64__)
+typedef int16_t Code;
+inline constexpr int kGroup = 2;
+inline constexpr int kOffset = 0;
 #else
-inline constexpr int kPair = 1;
+typedef int16_t Code;
+inline constexpr int kGroup = 1;
+inline constexpr int kOffset = 0;
 #endif
 
-struct ShortTile {
-  const int16_t* points;  // [steps][rows of the tile][kPair]
-  const int16_t* rows;    // [steps][kTileCols][kPair]
-  int64_t steps;
-  const float* point_scales;          // of each row of the tile
-  const float *row_scales, *row_add;  // of each column
-  float* out;                         // [rows of the tile][kTileCols]: product * both scales + row_add
+inline constexpr int64_t kChunk = 256;      // coordinates that are summed in 16 bits, half of them in a lane
+inline constexpr double kHalfNorm = 175;    // (175 + sqrt(128) / 2)^2 < 2^15
+inline constexpr int kMostOfPoint = 63;     // of a code: 2 (63 + 64) 127 < 2^15
+inline constexpr int kMostOfRow = 127;
+
+// Steps of d coordinates: before those of each chunk of a panel of rows comes one that holds what its sums start at.
+constexpr int64_t code_steps(int64_t d) {
+  return ceil_div(d, kGroup);
+}
+constexpr int64_t row_steps(int64_t d) {
+  return code_steps(d) + ceil_div(d, kChunk);
+}
+
+struct CodeTile {
+  const Code* points;  // [code_steps][rows of the tile][kGroup]
+  const Code* rows;    // [row_steps][kTileCols][kGroup]
+  int64_t d;
+  // What a product becomes: product * point scale * row scale + row_add - error of a point * length of a row -
+  // length of a point * error of a row.
+  const float *point_scales, *point_errors, *point_lengths;
+  const float *row_scales, *row_add, *row_errors, *row_lengths;
+  float* out;     // [rows of the tile][kTileCols]
+  float* lowest;  // [rows of the tile][W]: the lower of each two, kTileVectors apart
 };
 
-#if defined(__x86_64__)
-typedef int16_t vi16_pair __attribute__((vector_size(4 * W)));
+#if defined(__AVX2__)
+typedef int16_t vi16_sum __attribute__((vector_size(4 * W)));  // two neighbours a row
+typedef vi16_sum CodeSum;
+typedef int8_t vcode __attribute__((vector_size(4 * W)));
 
-METALFAISS_INLINE vi multiply_pairs(vi16_pair a, vi16_pair b) {
+METALFAISS_INLINE CodeSum start_of(const Code* step) {
+  return load_as<CodeSum>(step);
+}
+METALFAISS_INLINE CodeSum multiply_add(CodeSum sum, vi point, vcode row) {
 #if defined(__AVX512F__)
-  return (vi)_mm512_madd_epi16((__m512i)a, (__m512i)b);
-#elif defined(__AVX2__)
-  return (vi)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+  return sum + (CodeSum)_mm512_maddubs_epi16((__m512i)point, (__m512i)row);
 #else
-  return (vi)_mm_madd_epi16((__m128i)a, (__m128i)b);
+  return sum + (CodeSum)_mm256_maddubs_epi16((__m256i)point, (__m256i)row);
 #endif
 }
-#endif
-
-// One step: sum[i][j] += point i times row j.
-template <int M>
-METALFAISS_INLINE void multiply_step(const int16_t* points, const int16_t* rows, vi (&sum)[M][kTileVectors]) {
-#if defined(__x86_64__)
-  vi16_pair row[kTileVectors];
-  for (int j = 0; j < kTileVectors; j++) {
-    row[j] = load_as<vi16_pair>(rows + j * 2 * W);
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < M; i++) {
-    int32_t pair;
-    __builtin_memcpy(&pair, points + 2 * i, sizeof pair);
-    vi16_pair x = (vi16_pair)(pair - vi{});
-#pragma GCC unroll 4
-    for (int j = 0; j < kTileVectors; j++) {
-      sum[i][j] += multiply_pairs(x, row[j]);
-    }
-  }
+METALFAISS_INLINE vi total_of(CodeSum sum) {
+#if defined(__AVX512F__)
+  return (vi)_mm512_madd_epi16((__m512i)sum, _mm512_set1_epi16(1));
 #else
-  vi row[kTileVectors];
-  for (int j = 0; j < kTileVectors; j++) {
-    row[j] = __builtin_convertvector(load_as<vi16>(rows + j * W), vi);
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < M; i++) {
-    int32_t x = points[i];
-#pragma GCC unroll 4
-    for (int j = 0; j < kTileVectors; j++) {
-      sum[i][j] += row[j] * x;
-    }
-  }
+  return (vi)_mm256_madd_epi16((__m256i)sum, _mm256_set1_epi16(1));
 #endif
 }
+#else
+typedef vi CodeSum;
 
-template <int M>
-void multiply_short_tile(const ShortTile& t) {
-  vi sum[M][kTileVectors] = {};
-  const int16_t *points = t.points, *rows = t.rows;
-  for (int64_t step = 0; step < t.steps; step++, points += M * kPair, rows += kTileCols * kPair) {
-    multiply_step<M>(points, rows, sum);
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < M; i++) {
-    vf scale = broadcast(t.point_scales[i]);
-#pragma GCC unroll 4
-    for (int j = 0; j < kTileVectors; j++) {
-      vf product = __builtin_convertvector(sum[i][j], vf) * load(t.row_scales + j * W);
-      store(t.out + i * kTileCols + j * W, fma(product, scale, load(t.row_add + j * W)));
-    }
+METALFAISS_INLINE CodeSum start_of(const Code*) {
+  return CodeSum{};
+}
+METALFAISS_INLINE vi total_of(CodeSum sum) {
+  return sum;
+}
+#if defined(__ARM_FEATURE_DOTPROD)
+typedef int8_t vcode __attribute__((vector_size(4 * W)));
+METALFAISS_INLINE CodeSum multiply_add(CodeSum sum, vi point, vcode row) {
+  return (CodeSum)vdotq_s32((int32x4_t)sum, (int8x16_t)point, (int8x16_t)row);
+}
+#elif defined(__x86_64__)
+typedef int16_t vcode __attribute__((vector_size(4 * W)));
+METALFAISS_INLINE CodeSum multiply_add(CodeSum sum, vi point, vcode row) {
+  return sum + (vi)_mm_madd_epi16((__m128i)point, (__m128i)row);
+}
+#else
+typedef vi16 vcode;
+METALFAISS_INLINE CodeSum multiply_add(CodeSum sum, vi point, vcode row) {
+  return sum + point * __builtin_convertvector(row, vi);
+}
+#endif
+#endif
+
+METALFAISS_INLINE vi broadcast_group(const Code* codes) {
+  if constexpr (kGroup == 1) {
+    return codes[0] - vi{};
+  } else {
+    int32_t group;
+    __builtin_memcpy(&group, codes, sizeof group);
+    return group - vi{};
   }
 }
 
-using MultiplyShortTile = void (*)(const ShortTile&);
+template <int M>
+void multiply_codes(const CodeTile& t) {
+  vi total[M][kTileVectors] = {};
+  const Code *point = t.points, *row = t.rows;
+  for (int64_t first = 0; first < t.d; first += kChunk) {
+    CodeSum sum[M][kTileVectors];
+#pragma GCC unroll 16
+    for (int i = 0; i < M; i++) {
+#pragma GCC unroll 4
+      for (int j = 0; j < kTileVectors; j++) {
+        sum[i][j] = start_of(row + j * W * kGroup);
+      }
+    }
+    row += kTileCols * kGroup;
+    int64_t steps = code_steps(at_most(kChunk, t.d - first));
+    for (int64_t step = 0; step < steps; step++, point += M * kGroup, row += kTileCols * kGroup) {
+      vcode codes[kTileVectors];
+#pragma GCC unroll 4
+      for (int j = 0; j < kTileVectors; j++) {
+        codes[j] = load_as<vcode>(row + j * W * kGroup);
+      }
+#pragma GCC unroll 16
+      for (int i = 0; i < M; i++) {
+        vi x = broadcast_group(point + i * kGroup);
+#pragma GCC unroll 4
+        for (int j = 0; j < kTileVectors; j++) {
+          sum[i][j] = multiply_add(sum[i][j], x, codes[j]);
+        }
+      }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < M; i++) {
+#pragma GCC unroll 4
+      for (int j = 0; j < kTileVectors; j++) {
+        total[i][j] += total_of(sum[i][j]);
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < M; i++) {
+    vf scale = broadcast(t.point_scales[i]), error = broadcast(t.point_errors[i]);
+    vf length = broadcast(t.point_lengths[i]), lowest{};
+#pragma GCC unroll 4
+    for (int j = 0; j < kTileVectors; j++) {
+      vf value = __builtin_convertvector(total[i][j], vf) * load(t.row_scales + j * W);
+      value = fma(value, scale, load(t.row_add + j * W));
+      value = fma(-error, load(t.row_lengths + j * W), value);
+      value = fma(-length, load(t.row_errors + j * W), value);
+      store(t.out + i * kTileCols + j * W, value);
+      lowest = j == 0 ? value : value < lowest ? value : lowest;
+    }
+    store(t.lowest + i * W, lowest);
+  }
+}
+
+using MultiplyCodes = void (*)(const CodeTile&);
 
 template <int M>
-MultiplyShortTile multiply_short_tile_of(int64_t rows) {
+MultiplyCodes multiply_codes_of(int64_t rows) {
   if constexpr (M > 1) {
     if (rows < M) {
-      return multiply_short_tile_of<M - 1>(rows);
+      return multiply_codes_of<M - 1>(rows);
     }
   }
-  return multiply_short_tile<M>;
-}
-
-// The products of a row with four others. n is a multiple of 2 W.
-inline constexpr int kRowsAtOnce = 4;
-METALFAISS_INLINE void multiply_short_rows(const int16_t* x, const int16_t* const* rows, int64_t n, int32_t* out) {
-  vi sums[kRowsAtOnce] = {};
-  for (int64_t p = 0; p < n; p += 2 * W) {
-#pragma GCC unroll 4
-    for (int i = 0; i < kRowsAtOnce; i++) {
-#if defined(__x86_64__)
-      sums[i] += multiply_pairs(load_as<vi16_pair>(x + p), load_as<vi16_pair>(rows[i] + p));
-#else
-      for (int64_t at = p; at < p + 2 * W; at += W) {
-        sums[i] += __builtin_convertvector(load_as<vi16>(x + at), vi) *
-                   __builtin_convertvector(load_as<vi16>(rows[i] + at), vi);
-      }
-#endif
-    }
-  }
-  vf columns[kRowsAtOnce] = {(vf)sums[0], (vf)sums[1], (vf)sums[2], (vf)sums[3]};
-  transpose_fours(columns);
-  vi total = ((vi)columns[0] + (vi)columns[1]) + ((vi)columns[2] + (vi)columns[3]);
-  int32_t lanes[W];
-  __builtin_memcpy(lanes, &total, sizeof total);
-  for (int i = 0; i < kRowsAtOnce; i++) {
-    out[i] = lanes[i];
-    for (int at = i + kRowsAtOnce; at < W; at += kRowsAtOnce) {
-      out[i] += lanes[at];
-    }
-  }
-}
-
-// Of one row, below 2^31.
-inline int32_t squared_norm(const int16_t* codes, int64_t n) {
-  int32_t sum = 0;
-  for (int64_t p = 0; p < n; p++) {
-    sum += static_cast<int32_t>(codes[p]) * codes[p];
-  }
-  return sum;
+  return multiply_codes<M>;
 }
 
 }  // namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL

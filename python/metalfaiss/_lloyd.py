@@ -1,38 +1,25 @@
 """The operations of an iteration of k-means: native kernels on the CPU, MLX's own operations on a GPU.
 
-Assignment is an exact search either way. On the CPU the last assignment guides the next: sketches of the vectors,
-16-bit integers of their coordinates, or of those in the leading subspace, show which centroids cannot be nearer than
-that of before (the nearest by sketches where there is none), and only the others are measured. The result does not
-depend on it.
+Assignment is an exact search either way. On the CPU distances of vectors rounded to 8-bit integers show which centroids
+cannot be nearest, and only the others are measured.
 """
 
 from __future__ import annotations
 
 import mlx.core as mx
-import numpy as np
-from numpy.typing import NDArray
 
-from metalfaiss import _core, _host
+from metalfaiss import _core
 from metalfaiss._host import Stream
 from metalfaiss.distances import knn
-from metalfaiss.faissmlx.svd import topk_svd
 from metalfaiss.metrics import METRIC_L2
 from metalfaiss.random import permutation
 
-__all__ = ["Assigner", "centroids_of", "cluster_means", "on_cpu", "split_empty"]
+__all__ = ["Assigner", "centroids_of", "cluster_means", "on_cpu", "rounding_pays", "split_empty", "worthwhile"]
 
-SKETCH = 95  # coordinates of the leading subspace
-# Of how many coordinates all pairs are compared: where a guess is known, and where none is.
-GUIDED, UNGUIDED = (31, SKETCH + 1), (63, 191)
-MIN_DIMENSIONS = 32  # below, measuring is nearly as cheap as a sketch
-MIN_CENTROIDS = 128  # below, an iteration is too short to pay for sketches
-SAMPLE = 4096  # vectors the subspace is learnt from
-JUDGES = 256  # vectors that tell which sketches pay
-# What a coordinate costs of pairs that are compared whole, and of those that are measured, where one of all pairs is 1.
-COMPARE, MEASURE = 3.0, 16.0
-UNCLEAR = 0.6  # of that cost: above it sketches of all coordinates are tried as well
-SKETCHED = 50.0  # what a coordinate of a new sketch costs
-LIMIT = 2.0  # of the cost of all pairs of all coordinates: that of an exhaustive search
+MIN_DIMENSIONS = 16  # below, to measure is nearly as cheap as to round
+MIN_CENTROIDS = 64  # below, an iteration is too short to gain much
+JUDGES = 256  # vectors that tell whether rounding pays,
+MOST_MEASURED = 0.25  # and of how many centroids, at most, they are measured if it does
 
 BLOCK = 1 << 16  # vectors of which a GPU's one-hot matrix is held at a time
 
@@ -45,9 +32,6 @@ def on_cpu(stream: Stream) -> bool:
     return bool(mx.Device(device.type if isinstance(device, mx.Device) else device).type == mx.DeviceType.cpu)
 
 
-Sketch = tuple[mx.array, mx.array]
-
-
 class Assigner:
     """Finds the nearest centroid of each vector, again and again.
 
@@ -56,82 +40,32 @@ class Assigner:
         metric: ``METRIC_L2`` or ``METRIC_INNER_PRODUCT``.
         k: how many centroids there will be.
         stream: where to run.
-        like: vectors from which to learn the subspace, in place of some of x.
     """
 
-    def __init__(self, x: mx.array, metric: int, k: int, stream: Stream, like: mx.array | None = None) -> None:
+    def __init__(self, x: mx.array, metric: int, k: int, stream: Stream) -> None:
         self._x, self._metric, self._stream = x, metric, stream
-        self._guess: mx.array | None = None
-        self._sketches: dict[bool, Sketch] = {}  # of x: in the subspace or not
-        n, d = x.shape
-        self._sketched = metric == METRIC_L2 and on_cpu(stream) and d >= MIN_DIMENSIONS and k >= MIN_CENTROIDS and n > 0
-        if self._sketched:
-            self._mean, self._basis = _subspace(x if like is None else like, min(SKETCH, d // 2))
-            self._judges = x[:: max(1, n // JUDGES)]
+        self._rounds: bool | None = None if worthwhile(*x.shape, k, metric, stream) else False
 
     def __call__(self, centroids: mx.array) -> tuple[mx.array, mx.array]:
         """Distances (n,), float32, and ids (n,), int64."""
-        way = self._choose(centroids)
-        if way is None:
-            D, I = knn(self._x, centroids, 1, self._metric, stream=self._stream)
-            found = D[:, 0], I[:, 0]
-        else:
-            short, lead = way
-            if short not in self._sketches:
-                self._sketches = {short: self._sketch_of(self._x, short)}
-            own, other = self._sketches[short], self._sketch_of(centroids, short)
-            found = _core.kmeans_assign(self._x, centroids, own, other, self._guess, lead, stream=self._stream)[:2]
-        self._guess = found[1]
-        return found
-
-    def at_once(self, x: NDArray[np.float32], centroids: mx.array) -> NDArray[np.int64] | None:
-        """Ids (n,) for NumPy vectors, of which its own are some, without a graph; None where sketches do not pay."""
-        way = self._choose(centroids)
-        if way is None:
-            return None
-        arrays = [mx.contiguous(a) for a in (centroids, self._mean, self._basis)]
-        mx.eval(arrays)
-        return _core.kmeans_nearest(x, arrays[0], arrays[1], arrays[2] if way[0] else None, way[1])
-
-    def _choose(self, centroids: mx.array) -> tuple[bool, int] | None:
-        """Whether sketches are of the subspace or of all coordinates, and their lead; None where a search is faster."""
-        if not self._sketched:
-            return None
-        d = centroids.shape[1]
-        leads = UNGUIDED if self._guess is None else GUIDED
-        ways = [(True, min(lead, self._basis.shape[1] + 1)) for lead in leads]
-        cost, way = min((self._cost(centroids, *way), way) for way in ways)
-        if cost > UNCLEAR * centroids.shape[0] * d:
-            whole = (False, min(leads[-1], d))
-            cost, way = min((cost, way), (self._cost(centroids, *whole), whole))
-        return way if cost < LIMIT * centroids.shape[0] * d else None
-
-    def _cost(self, centroids: mx.array, short: bool, lead: int) -> float:
-        """Of a vector's assignment, in coordinates of all pairs, as some vectors tell."""
-        judges, n, (k, d) = self._judges, self._x.shape[0], centroids.shape
-        guess = None if self._guess is None else self._guess[:: max(1, n // JUDGES)]
-        own, other = self._sketch_of(judges, short), self._sketch_of(centroids, short)
-        counts = _core.kmeans_assign(judges, centroids, own, other, guess, lead, stream=self._stream)[2]
-        compared, measured = _host.to_numpy(counts)[0] / judges.shape[0]
-        sketched = 0 if short in self._sketches else SKETCHED * d
-        return float(k * (lead + 1) + compared * own[0].shape[1] * COMPARE + measured * d * MEASURE + sketched)
-
-    def forget(self) -> None:
-        """What comes next is not near to what was."""
-        self._guess = None
-
-    def _sketch_of(self, vectors: mx.array, short: bool) -> Sketch:
-        return _core.kmeans_sketch(vectors, self._mean, self._basis if short else None, stream=self._stream)
+        if self._rounds is None:
+            self._rounds = rounding_pays(self._x, centroids)
+        if self._rounds:
+            return _core.kmeans_assign(self._x, centroids, stream=self._stream)[:2]
+        D, I = knn(self._x, centroids, 1, self._metric, stream=self._stream)
+        return D[:, 0], I[:, 0]
 
 
-def _subspace(x: mx.array, p: int) -> tuple[mx.array, mx.array]:
-    """A mean (d,) and an orthonormal basis (d, p), no singular value of it above 1, of where x lies."""
-    sample = x[:: max(1, x.shape[0] // SAMPLE)]
-    mean = mx.mean(sample, axis=0)
-    _, _, Vt = topk_svd(sample - mean, min(p, *sample.shape), iters=2, oversample=8)
-    V = mx.transpose(Vt)
-    excess = mx.sqrt(mx.sum(mx.square(mx.matmul(Vt, V) - mx.eye(Vt.shape[0]))))
-    return mean, V / mx.sqrt(1 + excess) * (1 - 1e-6)
+def worthwhile(n: int, d: int, k: int, metric: int, stream: Stream) -> bool:
+    """Whether rounding may pay for n vectors of d dimensions and k centroids."""
+    return metric == METRIC_L2 and on_cpu(stream) and d >= MIN_DIMENSIONS and k >= MIN_CENTROIDS and n >= JUDGES
+
+
+def rounding_pays(x: mx.array, centroids: mx.array) -> bool:
+    """Whether few of the centroids have to be measured, as some of the vectors tell."""
+    judges = x[:: max(1, x.shape[0] // JUDGES)]
+    measured = _core.kmeans_assign(judges, centroids, stream=mx.cpu)[2].item()
+    return bool(measured <= MOST_MEASURED * judges.shape[0] * centroids.shape[0])
 
 
 def cluster_means(

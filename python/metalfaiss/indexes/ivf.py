@@ -13,7 +13,7 @@ from metalfaiss import _core, _host
 from metalfaiss._host import Array, Stream
 from metalfaiss.clustering import ClusteringParameters
 from metalfaiss.indexes import _checks
-from metalfaiss.indexes._assign import guided, nearest
+from metalfaiss.indexes._assign import nearest, worthwhile
 from metalfaiss.indexes._c_calls import ListCalls
 from metalfaiss.indexes._ivf_entries import IVFEntries
 from metalfaiss.indexes._ivf_search import IVFSearch
@@ -154,7 +154,7 @@ class IndexIVF(IVFSearch, IVFEntries, ListCalls, Level1Quantizer, Index):
     def _assigned(self, x: mx.array, stream: Stream = None) -> mx.array:
         """The list of each vector, (n,)."""
         centroids = self._plain_centroids(None) if stream is None else None
-        if centroids is not None and guided(x.shape[0], self.d, self.nlist, self.quantizer.metric_type):
+        if centroids is not None and worthwhile(*x.shape, self.nlist, self.quantizer.metric_type, None):
             return nearest(x, centroids)
         return self.quantizer._find(self._op("add"), x, 1, None, stream)[1][:, 0]
 
