@@ -24,7 +24,7 @@ PARTS = ("noun", "verb", "adj", "adv")
 
 
 def glosses(folder: Path) -> Iterator[str]:
-    """The explanations in WordNet's files: what follows the bar of each line; a licence of indented lines comes first."""
+    """The explanations in WordNet's files: what follows each line's bar. A licence of indented lines comes first."""
     for part in PARTS:
         with (folder / f"data.{part}").open(encoding="utf-8") as lines:
             yield from (line.split("|", 1)[1].strip() for line in lines if not line.startswith("  "))

@@ -12,15 +12,15 @@ namespace {
 
 constexpr int64_t kTogether = 4;  // panels of points that meet a panel of centroids while it is in L1
 constexpr int64_t kPoints = 4 * kTogether * kTileRows;  // of a task
-constexpr int64_t kColumnCodes = 5 << 16;  // of centroids at a time: of an L2 of 512 KB
-constexpr int64_t kAhead = 2;              // rows that are fetched before they are measured
+constexpr int64_t kColumnCodes = 5 << 16;               // of centroids at a time: of an L2 of 512 KB
+constexpr int64_t kAhead = 2;                           // rows that are fetched before they are measured
 
 struct Centroids {
-  const float* center;                // d
-  const Code* panels;                 // [panel][row_steps][kTileCols][kGroup]
-  const float *scales, *add;          // what a CodeTile takes of rows: times -2; the squared norm, +inf where there is none
-  const float *errors, *lengths;      // times 2
-  const int64_t* special;             // centroids that are measured for every point
+  const float* center;            // d
+  const Code* panels;             // [panel][row_steps][kTileCols][kGroup]
+  const float *scales, *add;      // what a CodeTile takes of rows: times -2; the squared norm, +inf where there is none
+  const float *errors, *lengths;  // times 2
+  const int64_t* special;         // centroids that are measured for every point
   int64_t num_special;
   double longest;
 };
@@ -47,7 +47,8 @@ class Assignment {
         c_(centroids),
         point_codes_(code_steps(args.d) * kGroup),
         row_codes_(row_steps(args.d) * kGroup),
-        columns_(at_most(at_least(kColumnCodes / row_codes_ / kTileCols, 1) * kTileCols, round_up(args.k, kTileCols))) {}
+        columns_(at_most(at_least(kColumnCodes / row_codes_ / kTileCols, 1) * kTileCols, round_up(args.k, kTileCols))) {
+  }
 
   void run(int64_t first) {
     int64_t count = at_most(kPoints, a_.n - first);
@@ -134,10 +135,10 @@ class Assignment {
       for (int64_t i = 0; i < num_points; i += kTileRows) {
         int64_t j = first + tile * kTileCols, p = at + i, rows = at_most(kTileRows, num_points - i);
         float *values = values_ + i * tiles * kTileCols, *lowest = lowest_ + i * tiles * W;
-        multiply_codes_of<kTileRows>(rows)(
-            {packed_ + p * point_codes_, c_.panels + j * row_codes_, a_.d, scales_ + p, errors_ + p, lengths_ + p,
-             c_.scales + j, c_.add + j, c_.errors + j, c_.lengths + j, values + tile * rows * kTileCols,
-             lowest + tile * rows * W});
+        multiply_codes_of<kTileRows>(rows)({packed_ + p * point_codes_, c_.panels + j * row_codes_, a_.d, scales_ + p,
+                                            errors_ + p, lengths_ + p, c_.scales + j, c_.add + j, c_.errors + j,
+                                            c_.lengths + j, values + tile * rows * kTileCols,
+                                            lowest + tile * rows * W});
       }
     }
     for (int64_t i = 0; i < num_points; i++) {

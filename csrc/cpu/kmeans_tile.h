@@ -29,9 +29,9 @@ inline constexpr int kGroup = 1;
 inline constexpr int kOffset = 0;
 #endif
 
-inline constexpr int64_t kChunk = 256;      // coordinates that are summed in 16 bits, half of them in a lane
-inline constexpr double kHalfNorm = 175;    // (175 + sqrt(128) / 2)^2 < 2^15
-inline constexpr int kMostOfPoint = 63;     // of a code: 2 (63 + 64) 127 < 2^15
+inline constexpr int64_t kChunk = 256;    // coordinates that are summed in 16 bits, half of them in a lane
+inline constexpr double kHalfNorm = 175;  // (175 + sqrt(128) / 2)^2 < 2^15
+inline constexpr int kMostOfPoint = 63;   // of a code: 2 (63 + 64) 127 < 2^15
 inline constexpr int kMostOfRow = 127;
 
 // Steps of d coordinates: before those of each chunk of a panel of rows comes one that holds what its sums start at.

@@ -14,8 +14,8 @@ namespace metalfaiss::ops {
 std::tuple<mx::array, mx::array, mx::array> kmeans_assign(const mx::array& x, const mx::array& centroids,
                                                           mx::StreamOrDevice s = {});
 
-// The ids of kmeans_assign for n rows of memory, at once, on the calling thread and those of parallel_for. The centroids
-// are evaluated and row-contiguous.
+// The ids of kmeans_assign for n rows of memory, at once, on the calling thread and those of parallel_for. The
+// centroids are evaluated and row-contiguous.
 void kmeans_nearest(const float* x, int64_t n, const mx::array& centroids, int64_t* ids);
 
 // Means (k, d) and total weights (k,), float32, of the rows of x (n, d) by ids (n,).

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mlx.core as mx
 
-from metalfaiss import _core
+from metalfaiss import _core, _host
 from metalfaiss._host import Stream
 from metalfaiss.distances import knn
 from metalfaiss.metrics import METRIC_L2
@@ -44,7 +44,7 @@ class Assigner:
 
     def __init__(self, x: mx.array, metric: int, k: int, stream: Stream) -> None:
         self._x, self._metric, self._stream = x, metric, stream
-        self._rounds: bool | None = None if worthwhile(*x.shape, k, metric, stream) else False
+        self._rounds: bool | None = None if worthwhile(x.shape, k, metric, stream) else False
 
     def __call__(self, centroids: mx.array) -> tuple[mx.array, mx.array]:
         """Distances (n,), float32, and ids (n,), int64."""
@@ -56,15 +56,16 @@ class Assigner:
         return D[:, 0], I[:, 0]
 
 
-def worthwhile(n: int, d: int, k: int, metric: int, stream: Stream) -> bool:
-    """Whether rounding may pay for n vectors of d dimensions and k centroids."""
+def worthwhile(shape: tuple[int, ...], k: int, metric: int, stream: Stream) -> bool:
+    """Whether rounding may pay for vectors of this shape, (n, d), and k centroids."""
+    n, d = shape
     return metric == METRIC_L2 and on_cpu(stream) and d >= MIN_DIMENSIONS and k >= MIN_CENTROIDS and n >= JUDGES
 
 
 def rounding_pays(x: mx.array, centroids: mx.array) -> bool:
     """Whether few of the centroids have to be measured, as some of the vectors tell."""
     judges = x[:: max(1, x.shape[0] // JUDGES)]
-    measured = _core.kmeans_assign(judges, centroids, stream=mx.cpu)[2].item()
+    measured = _host.to_numpy(_core.kmeans_assign(judges, centroids, stream=mx.cpu)[2])[0][0]
     return bool(measured <= MOST_MEASURED * judges.shape[0] * centroids.shape[0])
 
 

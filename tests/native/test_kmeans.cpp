@@ -86,7 +86,7 @@ int main() {
     }
     test(700, 40, 96, 100, 1);
     test(30, 60, 7, 0, 1000);
-    test(40, 50, 700, 1, 50);     // coordinates in several chunks
+    test(40, 50, 700, 1, 50);   // coordinates in several chunks
     test(10, 3000, 150, 0, 1);  // centroids in several parts
     for (int64_t k : {1, 21, 64}) {
       test_nothing_is_near(k);

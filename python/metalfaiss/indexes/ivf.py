@@ -154,7 +154,7 @@ class IndexIVF(IVFSearch, IVFEntries, ListCalls, Level1Quantizer, Index):
     def _assigned(self, x: mx.array, stream: Stream = None) -> mx.array:
         """The list of each vector, (n,)."""
         centroids = self._plain_centroids(None) if stream is None else None
-        if centroids is not None and worthwhile(*x.shape, self.nlist, self.quantizer.metric_type, None):
+        if centroids is not None and worthwhile(x.shape, self.nlist, self.quantizer.metric_type, None):
             return nearest(x, centroids)
         return self.quantizer._find(self._op("add"), x, 1, None, stream)[1][:, 0]
 

@@ -59,7 +59,7 @@ class IndexIVFFlat(IndexIVF):
         _host.check_vectors(self._op("add"), x, self.d)
         self._require_trained(self._op("add"))
         centroids = self._plain_centroids(None)
-        if centroids is None or not worthwhile(*x.shape, self.nlist, self.quantizer.metric_type, None):
+        if centroids is None or not worthwhile(x.shape, self.nlist, self.quantizer.metric_type, None):
             return None
         plain = x.dtype == np.float32 and x.flags.c_contiguous and x.flags.aligned
         return nearest_at_once(x, centroids) if plain else None
