@@ -99,25 +99,35 @@ class Stream : public ff::Source {
 
 struct FileSink : ff::Sink {
   explicit FileSink(int fd) : fd(fd) {}
-  void write(const uint8_t* data, uint64_t size) override { index::write_all(fd, data, size); }
+  void write(std::span<const ff::Bytes> pieces) override {
+    iovec parts[ff::kPieces];
+    for (size_t i = 0; i < pieces.size(); ++i) {
+      parts[i] = {const_cast<uint8_t*>(pieces[i].data), pieces[i].size};
+    }
+    index::write_all(fd, {parts, pieces.size()});
+  }
   int fd;
 };
 
 struct MemorySink : ff::Sink {
   explicit MemorySink(uint8_t* to) : to(to) {}
-  void write(const uint8_t* data, uint64_t size) override {
-    std::memcpy(to, data, size);
-    to += size;
+  void write(std::span<const ff::Bytes> pieces) override {
+    for (auto [data, size] : pieces) {
+      std::memcpy(to, data, size);
+      to += size;
+    }
   }
   uint8_t* to;
 };
 
 struct CallbackSink : ff::Sink {
   explicit CallbackSink(nb::callable write) : callback(std::move(write)) {}
-  void write(const uint8_t* data, uint64_t size) override {
-    constexpr uint64_t kPiece = 1 << 20;
-    for (uint64_t at = 0; at < size; at += kPiece) {
-      callback(nb::bytes(data + at, std::min(kPiece, size - at)));
+  void write(std::span<const ff::Bytes> pieces) override {
+    constexpr uint64_t kMost = 1 << 20;
+    for (auto [data, size] : pieces) {
+      for (uint64_t at = 0; at < size; at += kMost) {
+        callback(nb::bytes(data + at, std::min(kMost, size - at)));
+      }
     }
   }
   nb::callable callback;
@@ -147,15 +157,20 @@ ParsedStream read_stream(const std::string& op, const std::string& domain, ReadC
   return ParsedStream(nb::make_tuple(to_python(record), stream.release()));
 }
 
-void write_to(const std::string& op, const std::string& domain, nb::handle record, ff::Sink& sink, bool needs_gil) {
+void write_file(const std::string& op, const std::string& domain, nb::handle record, int fd) {
   Borrowed borrowed;
   ff::Record made = from_python(domain_of(domain), record, nullptr, borrowed);
-  if (needs_gil) {
-    ff::write(op.c_str(), made, sink);
-  } else {
-    nb::gil_scoped_release release;
-    ff::write(op.c_str(), made, sink);
-  }
+  nb::gil_scoped_release release;
+  FileSink sink(fd);
+  index::reserve(fd, ff::size(made));
+  ff::write(op.c_str(), made, sink);
+}
+
+void write_callback(const std::string& op, const std::string& domain, nb::handle record, WriteCallback write) {
+  Borrowed borrowed;
+  ff::Record made = from_python(domain_of(domain), record, nullptr, borrowed);
+  CallbackSink sink(std::move(write));
+  ff::write(op.c_str(), made, sink);
 }
 
 nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>> write_memory(const std::string& op, const std::string& domain,
@@ -224,20 +239,10 @@ void bind_faiss_file(nb::module_& m) {
         "The record at ``start``, and how many bytes it takes: ((fourcc, class, offset, fields), end).");
   m.def("read_faiss_stream", &read_stream, "op"_a, "domain"_a, "read"_a,
         "The record that ``read(n) -> bytes`` delivers, and its bytes; no more is read than it takes.");
-  m.def(
-      "write_faiss_fd",
-      [](const std::string& op, const std::string& domain, nb::object record, int fd) {
-        FileSink sink(fd);
-        write_to(op, domain, record, sink, false);
-      },
-      "op"_a, "domain"_a, "record"_a, "fd"_a, "Writes (fourcc, fields) to an open file.");
-  m.def(
-      "write_faiss_callback",
-      [](const std::string& op, const std::string& domain, nb::object record, WriteCallback write) {
-        CallbackSink sink(std::move(write));
-        write_to(op, domain, record, sink, true);
-      },
-      "op"_a, "domain"_a, "record"_a, "write"_a, "Hands (fourcc, fields) to ``write(bytes)``.");
+  m.def("write_faiss_fd", &write_file, "op"_a, "domain"_a, "record"_a, "fd"_a,
+        "Writes (fourcc, fields) to an open file.");
+  m.def("write_faiss_callback", &write_callback, "op"_a, "domain"_a, "record"_a, "write"_a,
+        "Hands (fourcc, fields) to ``write(bytes)``.");
   m.def(
       "write_faiss_memory",
       [](const std::string& op, const std::string& domain, nb::object record) {

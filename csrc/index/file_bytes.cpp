@@ -8,13 +8,12 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 #include <system_error>
+#include <utility>
 
-#include "cpu/huge_pages.h"
 #include "cpu/parallel.h"
+#include "index/blocks.h"
 
 namespace metalfaiss::index {
 
@@ -36,17 +35,14 @@ uint64_t size_behind(int fd, uint64_t offset) {
   return size > offset ? size - offset : 0;
 }
 
-// Memory in which `data + align_at` is aligned.
-std::pair<uint8_t*, std::shared_ptr<const void>> allocate(uint64_t size, uint64_t align_at) {
-  constexpr uint64_t kAlignment = 64;
-  void* memory = std::malloc(size + 2 * kAlignment);
-  if (memory == nullptr) {
-    throw std::bad_alloc();
-  }
-  cpu::prefer_huge_pages(memory, size);
-  auto at = reinterpret_cast<uintptr_t>(memory) + align_at;
-  uint64_t shift = (kAlignment - at % kAlignment) % kAlignment;
-  return {static_cast<uint8_t*>(memory) + shift, std::shared_ptr<const void>(memory, [](void* p) { std::free(p); })};
+// Memory in which `data + align_at` is aligned, and its owner, for bytes that come from `from` in pages of 4 KB. It does
+// not begin within 64 bytes behind their place in a page: such a copy takes three times as long on AMD's Zen 3.
+std::pair<uint8_t*, std::shared_ptr<const void>> allocate(uint64_t size, uint64_t align_at, uint64_t from) {
+  constexpr uint64_t kAlignment = 64, kPage = 4096;
+  std::shared_ptr<uint8_t> block = allocate_block(size + 2 * kAlignment);
+  uint64_t shift = (kAlignment - align_at % kAlignment) % kAlignment;
+  bool close = (reinterpret_cast<uintptr_t>(block.get()) + shift - from) % kPage < kAlignment;
+  return {block.get() + shift + (close ? kAlignment : 0), block};
 }
 
 // Returns 0 or an errno.
@@ -84,7 +80,7 @@ std::shared_ptr<FileBytes> FileBytes::map(int fd, uint64_t offset) {
 
 std::shared_ptr<FileBytes> FileBytes::read(int fd, uint64_t offset, uint64_t align_at) {
   uint64_t size = size_behind(fd, offset);
-  auto [data, owner] = allocate(size, align_at);
+  auto [data, owner] = allocate(size, align_at, offset);
   std::atomic<int> error = 0;
   cpu::parallel_for(static_cast<int64_t>((size + kPiece - 1) / kPiece), [&, to = data](int64_t i) {
     uint64_t start = static_cast<uint64_t>(i) * kPiece;
@@ -100,7 +96,7 @@ std::shared_ptr<FileBytes> FileBytes::read(int fd, uint64_t offset, uint64_t ali
 }
 
 std::shared_ptr<FileBytes> FileBytes::copy(const uint8_t* data, uint64_t size) {
-  auto [to, owner] = allocate(size, 0);
+  auto [to, owner] = allocate(size, 0, reinterpret_cast<uintptr_t>(data));
   copy_all(to, data, size);
   return borrow(to, size, std::move(owner));
 }
@@ -120,24 +116,38 @@ void copy_all(uint8_t* to, const uint8_t* from, uint64_t size) {
   });
 }
 
-void write_all(int fd, const uint8_t* data, uint64_t size) {
-  constexpr uint64_t kPart = 8 << 20;
-  while (size > 0) {
-    ssize_t n = ::write(fd, data, std::min(size, kPart));
-    if (n < 0 && errno == EINTR) {
+void reserve(int fd, uint64_t size) {
+#if defined(__linux__)
+  off_t at = lseek(fd, 0, SEEK_CUR);
+  if (at >= 0 && size > 0 && fallocate(fd, 0, at, static_cast<off_t>(size)) != 0 && errno == ENOSPC) {
+    fail("fallocate");
+  }
+#endif
+}
+
+void write_all(int fd, std::span<iovec> parts) {
+  while (!parts.empty()) {
+    ssize_t written = writev(fd, parts.data(), static_cast<int>(parts.size()));
+    if (written < 0 && errno == EINTR) {
       continue;
     }
-    if (n < 0) {
+    if (written < 0) {
       fail("write");
     }
-#if defined(__linux__)
-    // The disk starts while the next part is copied: a saved file is forced to it in the end. Not for pipes, which
-    // refuse.
-    sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
-#endif
-    data += n;
-    size -= static_cast<uint64_t>(n);
+    auto n = static_cast<size_t>(written);
+    while (!parts.empty() && n >= parts[0].iov_len) {
+      n -= parts[0].iov_len;
+      parts = parts.subspan(1);
+    }
+    if (!parts.empty()) {
+      parts[0] = {static_cast<uint8_t*>(parts[0].iov_base) + n, parts[0].iov_len - n};
+    }
   }
+#if defined(__linux__)
+  // The disk starts while the next parts are copied: a saved file is forced to it in the end. Not for pipes, which
+  // refuse.
+  sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+#endif
 }
 
 }  // namespace metalfaiss::index

@@ -1,8 +1,12 @@
 // The bytes of a file, in memory or mapped, shared by all that borrow from them.
 #pragma once
 
+#include <sys/uio.h>
+
 #include <cstdint>
 #include <memory>
+#include <span>
+#include <utility>
 
 namespace metalfaiss::index {
 
@@ -38,7 +42,11 @@ class FileBytes {
 // memcpy, by all threads.
 void copy_all(uint8_t* to, const uint8_t* from, uint64_t size);
 
-// Writes all of it behind what the file has. Throws std::system_error.
-void write_all(int fd, const uint8_t* data, uint64_t size);
+// Has the file system find a place for `size` more bytes of a file, in one piece, where it can: they are then written in
+// two thirds of the time. Throws std::system_error if there is no space.
+void reserve(int fd, uint64_t size);
+
+// Writes all parts, at most 1024, behind what the file has; changes them. Throws std::system_error.
+void write_all(int fd, std::span<iovec> parts);
 
 }  // namespace metalfaiss::index

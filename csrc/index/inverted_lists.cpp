@@ -1,13 +1,11 @@
 #include "index/inverted_lists.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 #include <stdexcept>
 #include <string>
 
-#include "cpu/huge_pages.h"
+#include "index/blocks.h"
 
 namespace metalfaiss::index {
 
@@ -30,16 +28,6 @@ int64_t codes_bytes(int64_t capacity, int64_t code_size) {
 }
 int64_t list_bytes(int64_t capacity, int64_t code_size) {
   return codes_bytes(capacity, code_size) + codes_bytes(capacity, sizeof(int64_t));
-}
-
-std::shared_ptr<uint8_t> allocate(int64_t bytes) {
-  size_t size = static_cast<size_t>(std::max(bytes, kAlignment));
-  auto* memory = static_cast<uint8_t*>(std::aligned_alloc(kAlignment, size));
-  if (memory == nullptr) {
-    throw std::bad_alloc();
-  }
-  cpu::prefer_huge_pages(memory, size);
-  return {memory, [](uint8_t* p) { std::free(p); }};
 }
 
 }  // namespace
@@ -69,7 +57,7 @@ ListSlab::ListSlab(const std::vector<int64_t>& capacities, int64_t code_size) : 
   for (int64_t capacity : capacities) {
     bytes += list_bytes(capacity, code_size);
   }
-  memory_ = allocate(bytes);
+  memory_ = allocate_block(static_cast<uint64_t>(bytes));
   next_ = memory_.get();
 }
 

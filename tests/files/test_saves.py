@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.files.oracle import content, made, vectors
 
@@ -88,3 +89,23 @@ def test_onto_the_file_it_is_mapped_from(tmp_path: Path) -> None:
     metalfaiss.write_index(index, path)
     assert metalfaiss.read_index(path).ntotal == 310
     assert (index.search(vectors(300), 1)[1][:, 0] == range(300)).all()
+
+
+def test_memory_that_was_given_back(tmp_path: Path) -> None:
+    """Large files and lists are read into memory of indexes that are gone, never of one that lives."""
+    rng = np.random.default_rng(0)
+    xs = [rng.standard_normal((n, 256), dtype=np.float32) for n in (9000, 10_000)]
+    paths = [str(tmp_path / name) for name in "ab"]
+    for x, path in zip(xs, paths, strict=True):
+        made = metalfaiss.index_factory(256, "IVF4,Flat")
+        made.train(x[:200])
+        made.add(x)
+        metalfaiss.write_index(made, path)
+    del made
+    held = [metalfaiss.read_index(paths[i]) for i in (0, 1, 1)]
+    for i in (1, 0, 1, 0, 0):
+        held[i] = None
+        held[i] = metalfaiss.read_index(paths[i])
+    for index, which in zip(held, (0, 1, 1), strict=True):
+        index.make_direct_map()
+        np.testing.assert_array_equal(index.reconstruct_n(0, index.ntotal), xs[which])

@@ -44,9 +44,11 @@ void require(bool holds) {
 // Compares what is written with what was read.
 struct Comparison : Sink {
   explicit Comparison(const uint8_t* data) : at(data) {}
-  void write(const uint8_t* data, uint64_t size) override {
-    require(std::memcmp(at, data, size) == 0);
-    at += size;
+  void write(std::span<const Bytes> pieces) override {
+    for (auto [data, size] : pieces) {
+      require(std::memcmp(at, data, size) == 0);
+      at += size;
+    }
   }
   const uint8_t* at;
 };

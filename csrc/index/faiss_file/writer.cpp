@@ -1,6 +1,8 @@
 #include "index/faiss_file/writer.h"
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "index/faiss_file/file_error.h"
 
@@ -8,11 +10,12 @@ namespace metalfaiss::faiss_file {
 
 namespace {
 
-constexpr uint64_t kGathered = 64 << 10;  // a field as large goes out by itself
+constexpr uint64_t kCopied = 4 << 10;     // larger fields go out as they lie
+constexpr uint64_t kGathered = 64 << 10;  // room for the others
 
 class Writer {
  public:
-  explicit Writer(Sink& sink) : sink_(sink) {}
+  explicit Writer(Sink& sink) : sink_(sink) { gathered_.reserve(kGathered); }
 
   void record(const Record& record) {
     if (record.layout->domain != Domain::group) {
@@ -26,9 +29,11 @@ class Writer {
   }
 
   void finish() {
-    if (!gathered_.empty()) {
-      sink_.write(gathered_.data(), gathered_.size());
+    if (!pieces_.empty()) {
+      sink_.write(pieces_);
+      pieces_.clear();
       gathered_.clear();
+      total_ = 0;
     }
   }
 
@@ -50,22 +55,45 @@ class Writer {
   }
 
   void put(const uint8_t* data, uint64_t size) {
-    if (size >= kGathered || gathered_.size() + size > kGathered) {
-      finish();
-    }
-    if (size >= kGathered) {
-      sink_.write(data, size);
-    } else if (size > 0) {
-      gathered_.insert(gathered_.end(), data, data + size);
+    while (size > 0) {
+      bool small = size <= kCopied;
+      if (total_ == kBatch || pieces_.size() == kPieces || (small && gathered_.size() + size > kGathered)) {
+        finish();
+      }
+      uint64_t n = std::min(size, kBatch - total_);
+      add(small ? copied(data, n) : data, n);
+      data += n;
+      size -= n;
     }
   }
 
+  // Within what is reserved: earlier pieces stay where they are.
+  const uint8_t* copied(const uint8_t* data, uint64_t n) {
+    gathered_.insert(gathered_.end(), data, data + n);
+    return gathered_.data() + gathered_.size() - n;
+  }
+
+  void add(const uint8_t* data, uint64_t n) {
+    if (!pieces_.empty() && pieces_.back().data + pieces_.back().size == data) {
+      pieces_.back().size += n;
+    } else {
+      pieces_.push_back({data, n});
+    }
+    total_ += n;
+  }
+
   Sink& sink_;
+  std::vector<Bytes> pieces_;
   std::vector<uint8_t> gathered_;
+  uint64_t total_ = 0;  // bytes of the pieces
 };
 
 struct Counter : Sink {
-  void write(const uint8_t*, uint64_t size) override { total += size; }
+  void write(std::span<const Bytes> pieces) override {
+    for (Bytes piece : pieces) {
+      total += piece.size;
+    }
+  }
   uint64_t total = 0;
 };
 

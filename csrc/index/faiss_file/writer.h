@@ -1,15 +1,21 @@
 // From records to bytes.
 #pragma once
 
+#include <span>
+
 #include "index/faiss_file/record.h"
 
 namespace metalfaiss::faiss_file {
 
-// Where bytes go. Large arrays come as they lie, the small fields between them gathered.
+// Where bytes go: several pieces at once, at most kPieces of at most kBatch bytes together. Large arrays come as they
+// lie, the small fields between them gathered. The pieces are valid until `write` returns.
+constexpr size_t kPieces = 512;
+constexpr uint64_t kBatch = 8 << 20;
+
 class Sink {
  public:
   virtual ~Sink() = default;
-  virtual void write(const uint8_t* data, uint64_t size) = 0;
+  virtual void write(std::span<const Bytes> pieces) = 0;
 };
 
 // How many bytes the record takes in a file.

@@ -80,7 +80,8 @@ class IndexRefine(Index):
         factor = params.k_factor if isinstance(params, IndexRefineSearchParameters) else self.k_factor
         if not factor >= 1:
             raise ValueError(f"[{op}] k_factor must be at least 1. Received {factor}.")
-        return self.base_index._find(op, x, max(k, int(k * factor)), self._inner(params), stream)
+        candidates = int(min(k * factor, max(k, self.ntotal)))
+        return self.base_index._find(op, x, max(k, candidates), self._inner(params), stream)
 
     def _train(self, x: mx.array) -> None:
         self.base_index._train(x)
