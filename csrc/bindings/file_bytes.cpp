@@ -69,17 +69,19 @@ void borrow_lists(InvertedLists& lists, const FileBytesPtr& bytes, uint64_t size
                   uint64_t content) {
   const uint8_t* at = bytes->data() + content;
   auto code_size = static_cast<uint64_t>(lists.code_size());
+  std::vector<index::BorrowedList> found;
   for (uint64_t i = 0; i < num_sizes; i += sparse ? 2 : 1) {
     uint64_t entry[2] = {i, 0};
     std::memcpy(sparse ? entry : entry + 1, bytes->data() + sizes + 8 * i, sparse ? 16 : 8);
     auto [list, n] = entry;
     if (n > 0) {
       const uint8_t* ids = at + n * code_size;
-      lists.borrow(static_cast<int64_t>(list), static_cast<int64_t>(n), reinterpret_cast<const int64_t*>(ids), at,
-                   bytes);
+      found.push_back(
+          {static_cast<int64_t>(list), static_cast<int64_t>(n), reinterpret_cast<const int64_t*>(ids), at});
       at = ids + n * 8;
     }
   }
+  lists.borrow(found, bytes);
 }
 
 // Fills one empty list with codes and ids that lie at any places of files, or in memory.
@@ -87,7 +89,9 @@ void borrow_list(InvertedLists& lists, int64_t list, int64_t n, const FileBytesP
                  const FileBytesPtr& ids, uint64_t ids_at) {
   using Both = std::pair<FileBytesPtr, FileBytesPtr>;
   auto kept = std::make_shared<const Both>(codes, ids);
-  lists.borrow(list, n, reinterpret_cast<const int64_t*>(ids->data() + ids_at), codes->data() + codes_at, kept);
+  index::BorrowedList found{list, n, reinterpret_cast<const int64_t*>(ids->data() + ids_at),
+                            codes->data() + codes_at};
+  lists.borrow({&found, 1}, kept);
 }
 
 }  // namespace

@@ -39,13 +39,12 @@ std::shared_ptr<ListBuffer> ListBuffer::allocate(int64_t capacity, int64_t code_
   return ListSlab({capacity}, code_size).take(capacity);
 }
 
-std::shared_ptr<ListBuffer> ListBuffer::borrow(const uint8_t* codes, const int64_t* ids, int64_t size,
-                                               std::shared_ptr<const void> owner) {
-  auto buffer =
-      std::make_shared<ListBuffer>(const_cast<uint8_t*>(codes), const_cast<int64_t*>(ids), size, std::move(owner));
-  buffer->used_ = size;
-  buffer->borrowed_ = true;
-  return buffer;
+void ListBuffer::borrow(const BorrowedList& list) {
+  codes_ = const_cast<uint8_t*>(list.codes);
+  ids_ = const_cast<int64_t*>(list.ids);
+  capacity_ = list.size;
+  used_ = list.size;
+  borrowed_ = true;
 }
 
 bool ListBuffer::claim(int64_t size, int64_t n) {
@@ -303,14 +302,20 @@ void InvertedLists::permute(const int64_t* order) {
   lists_ = std::move(after);
 }
 
-void InvertedLists::borrow(int64_t list, int64_t n, const int64_t* ids, const uint8_t* codes,
-                           std::shared_ptr<const void> owner) {
-  InvertedList borrowed;
-  if (n > 0) {
-    borrowed = {ListBuffer::borrow(codes, ids, n, std::move(owner)), n};
-  }
+void InvertedLists::borrow(std::span<const BorrowedList> lists, std::shared_ptr<const void> owner) {
+  struct Buffers {  // in one piece, since a file is mapped in the time that as many allocations take
+    std::vector<ListBuffer> each;
+    std::shared_ptr<const void> owner;
+  };
+  auto buffers = std::make_shared<Buffers>(Buffers{std::vector<ListBuffer>(lists.size()), std::move(owner)});
   std::lock_guard lock(mutex_);
-  writable()[list] = std::move(borrowed);
+  std::vector<InvertedList>& out = writable();
+  for (size_t i = 0; i < lists.size(); i++) {
+    const BorrowedList& list = lists[i];
+    buffers->each[i].borrow(list);
+    out[list.list] =
+        list.size > 0 ? InvertedList{std::shared_ptr<ListBuffer>(buffers, &buffers->each[i]), list.size} : InvertedList{};
+  }
 }
 
 }  // namespace metalfaiss::index

@@ -9,21 +9,29 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "cpu/parallel.h"
 
 namespace metalfaiss::index {
 
+// A list in memory of others, which is never written to.
+struct BorrowedList {
+  int64_t list, size;
+  const int64_t* ids;
+  const uint8_t* codes;
+};
+
 // Memory of one list: its own, a part of a slab, or borrowed (of a mapped file, say).
 class ListBuffer {
  public:
+  ListBuffer() = default;
   // Memory that `owner` keeps alive, for `capacity` entries.
   ListBuffer(uint8_t* codes, int64_t* ids, int64_t capacity, std::shared_ptr<const void> owner);
   static std::shared_ptr<ListBuffer> allocate(int64_t capacity, int64_t code_size);
-  // Borrows full memory, which `owner` keeps alive. It is never written to.
-  static std::shared_ptr<ListBuffer> borrow(const uint8_t* codes, const int64_t* ids, int64_t size,
-                                            std::shared_ptr<const void> owner);
+  // Becomes full memory, which somebody keeps alive.
+  void borrow(const BorrowedList& list);
 
   const uint8_t* codes() const { return codes_; }
   const int64_t* ids() const { return ids_; }
@@ -36,9 +44,9 @@ class ListBuffer {
   bool claim(int64_t size, int64_t n);
 
  private:
-  uint8_t* codes_;
-  int64_t* ids_;
-  int64_t capacity_;
+  uint8_t* codes_ = nullptr;
+  int64_t* ids_ = nullptr;
+  int64_t capacity_ = 0;
   std::atomic<int64_t> used_{0};
   bool borrowed_ = false;
   std::shared_ptr<const void> owner_;
@@ -109,8 +117,8 @@ class InvertedLists {
   int64_t remove_at(int64_t list, int64_t offset);
   // List i becomes what list order[i] was.
   void permute(const int64_t* order);
-  // List `list` becomes borrowed memory, which `owner` keeps alive.
-  void borrow(int64_t list, int64_t n, const int64_t* ids, const uint8_t* codes, std::shared_ptr<const void> owner);
+  // Lists become borrowed memory, which `owner` keeps alive.
+  void borrow(std::span<const BorrowedList> lists, std::shared_ptr<const void> owner);
 
  private:
   std::vector<InvertedList>& writable();  // needs the mutex: copies the table of lists if a snapshot holds it
