@@ -76,8 +76,7 @@ void borrow_lists(InvertedLists& lists, const FileBytesPtr& bytes, uint64_t size
     auto [list, n] = entry;
     if (n > 0) {
       const uint8_t* ids = at + n * code_size;
-      found.push_back(
-          {static_cast<int64_t>(list), static_cast<int64_t>(n), reinterpret_cast<const int64_t*>(ids), at});
+      found.push_back({static_cast<int64_t>(list), static_cast<int64_t>(n), reinterpret_cast<const int64_t*>(ids), at});
       at = ids + n * 8;
     }
   }
@@ -89,8 +88,7 @@ void borrow_list(InvertedLists& lists, int64_t list, int64_t n, const FileBytesP
                  const FileBytesPtr& ids, uint64_t ids_at) {
   using Both = std::pair<FileBytesPtr, FileBytesPtr>;
   auto kept = std::make_shared<const Both>(codes, ids);
-  index::BorrowedList found{list, n, reinterpret_cast<const int64_t*>(ids->data() + ids_at),
-                            codes->data() + codes_at};
+  index::BorrowedList found{list, n, reinterpret_cast<const int64_t*>(ids->data() + ids_at), codes->data() + codes_at};
   lists.borrow({&found, 1}, kept);
 }
 

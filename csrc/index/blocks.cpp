@@ -14,9 +14,8 @@ namespace metalfaiss::index {
 
 namespace {
 
-constexpr uint64_t kAlignment = 64;
-constexpr uint64_t kPage = 2 << 20;
-constexpr uint64_t kLarge = 4 * kPage;
+constexpr uint64_t kHugePage = 2 << 20;
+constexpr uint64_t kLarge = 4 * kHugePage;
 
 struct Block {
   uint8_t* data;
@@ -101,12 +100,12 @@ Pool& pool() {
 
 std::shared_ptr<uint8_t> allocate_block(uint64_t size) {
   if (size < kLarge) {
-    return {fresh(rounded(size, kAlignment), kAlignment), [](uint8_t* p) { std::free(p); }};
+    return {fresh(rounded(size, kBlockAlignment), kBlockAlignment), [](uint8_t* p) { std::free(p); }};
   }
-  uint64_t whole = rounded(size, kPage);
+  uint64_t whole = rounded(size, kHugePage);
   Block block = pool().take(whole);
   if (block.data == nullptr) {
-    block = {fresh(whole, kPage), whole};
+    block = {fresh(whole, kHugePage), whole};
     cpu::prefer_huge_pages(block.data, whole);
   }
   return {block.data, [block](uint8_t*) { pool().give(block); }};

@@ -10,6 +10,7 @@
 
 namespace metalfaiss::index {
 
+constexpr int64_t kBlockAlignment = 64;
 constexpr uint64_t kKeptBlocks = 256 << 20;
 
 // Throws std::bad_alloc.

@@ -35,10 +35,10 @@ uint64_t size_behind(int fd, uint64_t offset) {
   return size > offset ? size - offset : 0;
 }
 
-// Memory in which `data + align_at` is aligned, and its owner, for bytes that come from `from` in pages of 4 KB. It does
-// not begin within 64 bytes behind their place in a page: such a copy takes three times as long on AMD's Zen 3.
+// Memory in which `data + align_at` is aligned, and its owner, for bytes that come from `from` in pages of 4 KB. It
+// does not begin within 64 bytes behind their place in a page: such a copy takes three times as long on AMD's Zen 3.
 std::pair<uint8_t*, std::shared_ptr<const void>> allocate(uint64_t size, uint64_t align_at, uint64_t from) {
-  constexpr uint64_t kAlignment = 64, kPage = 4096;
+  constexpr uint64_t kAlignment = kBlockAlignment, kPage = 4096;
   std::shared_ptr<uint8_t> block = allocate_block(size + 2 * kAlignment);
   uint64_t shift = (kAlignment - align_at % kAlignment) % kAlignment;
   bool close = (reinterpret_cast<uintptr_t>(block.get()) + shift - from) % kPage < kAlignment;
@@ -116,7 +116,7 @@ void copy_all(uint8_t* to, const uint8_t* from, uint64_t size) {
   });
 }
 
-void reserve(int fd, uint64_t size) {
+void reserve([[maybe_unused]] int fd, [[maybe_unused]] uint64_t size) {
 #if defined(__linux__)
   off_t at = lseek(fd, 0, SEEK_CUR);
   if (at >= 0 && size > 0 && fallocate(fd, 0, at, static_cast<off_t>(size)) != 0 && errno == ENOSPC) {

@@ -42,8 +42,8 @@ class FileBytes {
 // memcpy, by all threads.
 void copy_all(uint8_t* to, const uint8_t* from, uint64_t size);
 
-// Has the file system find a place for `size` more bytes of a file, in one piece, where it can: they are then written in
-// two thirds of the time. Throws std::system_error if there is no space.
+// Has the file system find a place for `size` more bytes of a file, in one piece, where it can: they are then written
+// in two thirds of the time. Throws std::system_error if there is no space.
 void reserve(int fd, uint64_t size);
 
 // Writes all parts, at most 1024, behind what the file has; changes them. Throws std::system_error.

@@ -20,11 +20,9 @@ void copy_entries(const InvertedList& from, int64_t first, int64_t n, int64_t co
   }
 }
 
-constexpr int64_t kAlignment = 64;
-
 // Of the memory of a list: its ids lie behind its codes.
 int64_t codes_bytes(int64_t capacity, int64_t code_size) {
-  return (capacity * code_size + kAlignment - 1) / kAlignment * kAlignment;
+  return (capacity * code_size + kBlockAlignment - 1) / kBlockAlignment * kBlockAlignment;
 }
 int64_t list_bytes(int64_t capacity, int64_t code_size) {
   return codes_bytes(capacity, code_size) + codes_bytes(capacity, sizeof(int64_t));
@@ -313,8 +311,8 @@ void InvertedLists::borrow(std::span<const BorrowedList> lists, std::shared_ptr<
   for (size_t i = 0; i < lists.size(); i++) {
     const BorrowedList& list = lists[i];
     buffers->each[i].borrow(list);
-    out[list.list] =
-        list.size > 0 ? InvertedList{std::shared_ptr<ListBuffer>(buffers, &buffers->each[i]), list.size} : InvertedList{};
+    out[list.list] = list.size > 0 ? InvertedList{std::shared_ptr<ListBuffer>(buffers, &buffers->each[i]), list.size}
+                                   : InvertedList{};
   }
 }
 
