@@ -164,7 +164,7 @@ def test_errors(folder):
     assert "Nonsense" in run("build", folder / "x.npy", "-f", "Nonsense", "-o", index, code=1)
     assert index.read_bytes() == before
     assert "Rows must have 16 columns" in run("search", index, folder / "codes.npy", code=1)
-    assert "must have the parameter. Received nprobe" in run(
+    assert "must be a setting of the index. Received 'nprobe'" in run(
         "search", index, folder / "q.npy", "-p", "nprobe=3", code=1
     )
     assert "--ground-truth or --base" in run("evaluate", index, folder / "q.npy", code=1)
@@ -200,3 +200,34 @@ def test_main(monkeypatch, capsys):
 def test_path_of_a_new_folder(folder):
     run("convert", folder / "x.npy", Path(folder) / "new" / "y.npy")
     assert (folder / "new" / "y.npy").exists()
+
+
+def test_awkward_input(folder):
+    index, codes, q = folder / "x.faiss", folder / "c.faiss", folder / "q.npy"
+    run("build", folder / "x.npy", "-f", "Flat", "-o", index)
+    run("build", folder / "codes.npy", "-f", "BFlat", "-o", codes)
+    (folder / "empty.npy").touch()
+    (folder / "cut.npy").write_bytes((folder / "x.npy").read_bytes()[:900])
+    np.save(folder / "complex.npy", np.zeros((3, 16), np.complex64))
+    np.save(folder / "none.npy", np.zeros((0, 16), np.float32))
+    np.save(folder / "large.npy", np.full((2, 16), 2**31))
+    (folder / "bad.safetensors").write_bytes((2).to_bytes(8, "little") + b"[]")
+    before = names(folder)
+    for arguments, message in (
+        (("convert", folder / "empty.npy", folder / "y.npy"), "empty.npy] The file must be a whole array"),
+        (("convert", folder / "cut.npy", folder / "y.npy"), "cut.npy] The file must be a whole array"),
+        (("convert", folder / "complex.npy", folder / "y.npy"), "real numbers. Received complex64"),
+        (("convert", folder / "large.npy", folder / "y.ivecs"), "Values must be of int32"),
+        (("convert", folder / "bad.safetensors", folder / "y.npy"), "must be one of safetensors"),
+        (("build", folder / "x.npy", "-f", "BFlat", "-o", folder / "y.faiss"), "Values must be of uint8"),
+        (("search", index, q, "--distances", folder / "D.npy"), "--distances must go with --output"),
+        (("search", index, q, "-o", folder / "D.npy", "--distances", folder / "D.npy"), "to another file"),
+        (("search", index, q, "-k", 300, "-o", folder / "ids.bvecs"), "Values must be of uint8"),
+        (("search", index, q, "-p", "ntotal=3"), "must be a setting of the index"),
+        (("search", index, q, "-p", "d"), "must read name=number"),
+        (("evaluate", index, folder / "none.npy", "--base", folder / "x.npy"), "must hold queries"),
+    ):
+        assert message in " ".join(run(*arguments, code=1).split()), arguments
+    assert names(folder) == before
+    run("build", folder / "x.npy", "-f", "Flat", "-o", folder, code=2)
+    assert run("--version").strip() == metalfaiss.__version__

@@ -6,7 +6,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,21 +18,31 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import metalfaiss
-from metalfaiss.cli.files import FORMATS, VectorFile, create_vectors, open_vectors, replaced
+from metalfaiss.cli.files import FORMATS, VectorFile, create_vectors, exactly, open_vectors
 from metalfaiss.config import config
 
 __all__ = ["app", "console", "errors", "loaded", "progress"]
 
-app = typer.Typer(
-    name="metalfaiss", no_args_is_help=True, add_completion=False, help="Similarity search on files.",
-    pretty_exceptions_enable=False,
-)  # fmt: skip
+app = typer.Typer(name="metalfaiss", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console(stderr=True)
 
 Vectors = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help=f"Vectors: {FORMATS}.")]
 IndexFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="An index file.")]
 Dataset = Annotated[str | None, typer.Option(help="Which array of an HDF5 or safetensors file.")]
 Batch = Annotated[int, typer.Option(min=1, help="Vectors in memory at a time.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(metalfaiss.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="And no more.")] = False,
+) -> None:
+    """Similarity search on files."""
 
 
 @contextmanager
@@ -43,7 +53,7 @@ def errors() -> Iterator[None]:
     except KeyboardInterrupt:
         console.print("[yellow]Interrupted: no file was changed.[/]")
         raise typer.Exit(130) from None
-    except (ValueError, TypeError, RuntimeError, OSError) as error:
+    except (ValueError, TypeError, RuntimeError, ArithmeticError, OSError) as error:
         console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
 
@@ -58,9 +68,8 @@ def loaded(path: Path) -> Any:
     """An index of either kind, memory-mapped where it can be."""
     with open(path, "rb") as file:
         binary = file.read(2) == b"IB"
-    if binary:
-        return metalfaiss.read_index_binary(str(path))
-    return metalfaiss.read_index(str(path), metalfaiss.IO_FLAG_MMAP)
+    read = metalfaiss.read_index_binary if binary else metalfaiss.read_index
+    return read(str(path), metalfaiss.IO_FLAG_MMAP)
 
 
 def _is_binary(index: Any) -> bool:
@@ -68,8 +77,8 @@ def _is_binary(index: Any) -> bool:
 
 
 def _fit(x: NDArray[Any], index: Any) -> NDArray[Any]:
-    """Vectors in the dtype of the index."""
-    return np.ascontiguousarray(x, dtype=np.uint8 if _is_binary(index) else np.float32)
+    """Vectors in the dtype of the index: codes as they are, numbers rounded to float32."""
+    return exactly(x, np.uint8, "vectors") if _is_binary(index) else np.ascontiguousarray(x, dtype=np.float32)
 
 
 def _check_dimension(vectors: VectorFile, index: Any) -> None:
@@ -84,7 +93,7 @@ def _check_dimension(vectors: VectorFile, index: Any) -> None:
 def build(
     vectors: Vectors,
     factory: Annotated[str, typer.Option("--factory", "-f", help="What to build, such as IVF1024,Flat or BIVF256.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The index file to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", dir_okay=False, help="The index file to write.")],
     metric: Annotated[str, typer.Option(help="l2 or ip.")] = "l2",
     dataset: Dataset = None,
     batch: Batch = 65536,
@@ -93,6 +102,7 @@ def build(
 ) -> None:
     """Build an index of a file of vectors, which may be larger than memory."""
     with errors():
+        output.parent.mkdir(parents=True, exist_ok=True)  # what cannot be written fails before the training
         source = open_vectors(vectors, dataset)
         index = _made(factory, source, metric)
         start = time.perf_counter()
@@ -105,9 +115,8 @@ def build(
             for rows in source.blocks(batch):
                 index.add(_fit(rows, index))
                 bar.advance(task, len(rows))
-        with replaced(output) as temporary:
-            write = metalfaiss.write_index_binary if _is_binary(index) else metalfaiss.write_index
-            write(index, str(temporary))
+        write = metalfaiss.write_index_binary if _is_binary(index) else metalfaiss.write_index
+        write(index, str(output))
         size = output.stat().st_size
         seconds = time.perf_counter() - start
         console.print(
@@ -133,15 +142,19 @@ def search(
     k: Annotated[int, typer.Option("-k", min=1, help="Results per query.")] = 10,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write the ids.")] = None,
     distances: Annotated[Path | None, typer.Option(help="Where to write the distances.")] = None,
-    parameters: Annotated[str, typer.Option("--parameters", "-p", help="Such as nprobe=16.")] = "",
+    parameters: Annotated[
+        str, typer.Option("--parameters", "-p", help="Such as nprobe=16: names of ParameterSpace.")
+    ] = "",
     dataset: Dataset = None,
     batch: Batch = 4096,
 ) -> None:
     """Search an index for a file of queries; without --output the first results are shown."""
     with errors():
+        if distances is not None and output in (None, distances):
+            raise ValueError(f"[search] --distances must go with --output, to another file. Received {output}.")
         searched, source = loaded(index), open_vectors(queries, dataset)
         _check_dimension(source, searched)
-        set_parameters(searched, parameters)
+        metalfaiss.ParameterSpace().set_index_parameters(searched, parameters)
         if output is None:
             _show(*searched.search(_fit(source.rows(0, 10), searched), k))
             return
@@ -150,42 +163,16 @@ def search(
         _search_to_files(searched, source, k, batch, files)
 
 
-def set_parameters(index: Any, parameters: str) -> None:
-    """Sets ``name=value,...`` of an index."""
-    if not parameters:
-        return
-    for part in parameters.split(","):
-        name, _, value = part.partition("=")
-        holder = index
-        while not hasattr(holder, name):  # an index around another
-            inner = getattr(holder, "base_index", getattr(holder, "index", None))
-            if inner is None:
-                raise ValueError(f"[parameters] The index must have the parameter. Received {name}.")
-            holder = inner
-        try:
-            setattr(holder, name, float(value) if "." in value else int(value))
-        except ValueError as error:
-            raise ValueError(f"[parameters] {name} must be a number. Received {value!r}.") from error
-
-
 def _search_to_files(index: Any, source: VectorFile, k: int, batch: int, files: list[tuple[Path, Any]]) -> None:
-    (ids_path, ids_dtype), *others = files
-    with create_vectors(ids_path, source.n, k, ids_dtype) as write_ids, progress() as bar:
+    with ExitStack() as stack:
+        writers = [stack.enter_context(create_vectors(path, source.n, k, dtype)) for path, dtype in files]
+        bar = stack.enter_context(progress())
         task = bar.add_task("searching", total=source.n)
-
-        def run(write_distances: Any) -> None:
-            for rows in source.blocks(batch):
-                D, I = index.search(_fit(rows, index), k)
-                write_ids(I)
-                if write_distances is not None:
-                    write_distances(D)
-                bar.advance(task, len(rows))
-
-        if not others:
-            run(None)
-        else:
-            with create_vectors(others[0][0], source.n, k, others[0][1]) as write:
-                run(write)
+        for rows in source.blocks(batch):
+            D, I = index.search(_fit(rows, index), k)
+            for write, found in zip(writers, (I, D), strict=False):
+                write(found)
+            bar.advance(task, len(rows))
 
 
 def _show(D: NDArray[Any], I: NDArray[np.int64]) -> None:
@@ -229,18 +216,9 @@ def convert(
         with create_vectors(output, vectors.n, vectors.d, vectors.dtype) as write, progress() as bar:
             task = bar.add_task("converting", total=vectors.n)
             for rows in vectors.blocks(batch):
-                write(_lossless(rows, output))
+                write(rows)
                 bar.advance(task, len(rows))
         console.print(f"{output}: {vectors.n} x {vectors.d}", markup=False, soft_wrap=True)
-
-
-def _lossless(rows: NDArray[Any], output: Path) -> NDArray[Any]:
-    """The rows, if the form of the file can hold them."""
-    limits = {".bvecs": np.uint8, ".ivecs": np.int32}
-    dtype = limits.get(output.suffix)
-    if dtype is not None and not np.array_equal(rows, rows.astype(dtype)):
-        raise ValueError(f"[{output}] Values must be of {np.dtype(dtype)}. Received others.")
-    return rows
 
 
 # -------------------------------------------------------------------------------------------- doctor

@@ -26,7 +26,6 @@ from metalfaiss.cli.app import (
     errors,
     loaded,
     progress,
-    set_parameters,
 )
 from metalfaiss.cli.files import VectorFile, open_vectors, replaced
 
@@ -49,6 +48,8 @@ def evaluate(
     with errors():
         searched, source = loaded(index), open_vectors(queries, dataset)
         _check_dimension(source, searched)
+        if source.n == 0:
+            raise ValueError(f"[{queries}] It must hold queries. Received none.")
         x = _fit(source.rows(0, source.n), searched)
         truth = _truth(searched, x, k, ground_truth, base)
         points = []
@@ -56,7 +57,7 @@ def evaluate(
             combinations = _combinations(sweep or [])
             task = bar.add_task("searching", total=len(combinations) * runs)
             for parameters in combinations:
-                set_parameters(searched, parameters)
+                metalfaiss.ParameterSpace().set_index_parameters(searched, parameters)
                 times = []
                 for _ in range(runs):
                     start = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from metalfaiss.contrib.vecs_io import bvecs_mmap, fvecs_mmap, ivecs_mmap
 
-__all__ = ["FORMATS", "VectorFile", "create_vectors", "open_vectors", "replaced"]
+__all__ = ["FORMATS", "VectorFile", "create_vectors", "exactly", "open_vectors", "replaced"]
 
 _VECS = {".fvecs": (fvecs_mmap, "<f4"), ".bvecs": (bvecs_mmap, "u1"), ".ivecs": (ivecs_mmap, "<i4")}
 _HDF5 = {".h5", ".hdf5"}
@@ -38,6 +39,8 @@ class VectorFile:
         self.path, self._array = path, array
         self.n, self.d = (int(size) for size in array.shape)
         self.dtype = np.dtype(array.dtype)
+        if self.dtype.kind not in "fiub":
+            raise ValueError(f"[{path}] The file must hold real numbers. Received {self.dtype}.")
 
     def rows(self, begin: int, end: int) -> NDArray[Any]:
         """Rows ``begin`` to ``end - 1``."""
@@ -69,7 +72,7 @@ def open_vectors(path: Path, dataset: str | None = None) -> VectorFile:
     """
     suffix = path.suffix
     if suffix == ".npy":
-        return VectorFile(path, np.load(path, mmap_mode="r", allow_pickle=False))
+        return VectorFile(path, _npy(path))
     if suffix in _VECS:
         return VectorFile(path, _VECS[suffix][0](path))
     if suffix in _HDF5:
@@ -78,6 +81,13 @@ def open_vectors(path: Path, dataset: str | None = None) -> VectorFile:
     if suffix == ".safetensors":
         return VectorFile(path, _named(path, _safetensors(path), dataset))
     raise ValueError(f"[{path}] The file must be one of {FORMATS}. Received suffix {suffix!r}.")
+
+
+def _npy(path: Path) -> Any:
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except ValueError as error:
+        raise ValueError(f"[{path}] The file must be a whole array of numbers in NumPy's format. {error}.") from error
 
 
 def _named(path: Path, arrays: dict[str, Any], name: str | None) -> Any:
@@ -100,18 +110,22 @@ def _safetensors(path: Path) -> dict[str, NDArray[Any]]:
         if length > size - 8:
             raise ValueError(f"[{path}] The file must begin with the length of its header. Received {length}.")
         header = json.loads(file.read(length))
-    out = {}
+    try:
+        return dict(_tensors(path, header, 8 + length, size))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"[{path}] The header must be one of safetensors. Received {header}.") from error
+
+
+def _tensors(path: Path, header: Any, start: int, size: int) -> Iterator[tuple[str, NDArray[Any]]]:
     for name, tensor in header.items():
         if name != "__metadata__" and tensor["dtype"] in _SAFETENSORS:
             begin, end = tensor["data_offsets"]
             dtype = np.dtype(_SAFETENSORS[tensor["dtype"]])
-            count = int(np.prod(tensor["shape"]))
-            if not 0 <= begin <= end <= size - 8 - length or end - begin != count * dtype.itemsize:
+            count = math.prod(tensor["shape"])
+            if not 0 <= begin <= end <= size - start or end - begin != count * dtype.itemsize:
                 raise ValueError(f"[{path}] Tensor {name} must lie within the file. Received {tensor}.")
-            empty = np.empty(tensor["shape"], dtype)
-            mapped = np.memmap(path, dtype, "r", 8 + length + begin, tuple(tensor["shape"])) if count else empty
-            out[name] = mapped
-    return out
+            shape = tuple(tensor["shape"])
+            yield name, np.memmap(path, dtype, "r", start + begin, shape) if count else np.empty(shape, dtype)
 
 
 def _h5py() -> Any:
@@ -143,7 +157,7 @@ def create_vectors(path: Path, n: int, d: int, dtype: Any) -> Iterator[Callable[
 
     Raises:
         OSError: the file cannot be written.
-        ValueError: the suffix is of no known form, or the dtype cannot be stored.
+        ValueError: the suffix is of no known form, or it cannot store the dtype or (raised by the function) a value.
     """
     suffix, kind = path.suffix, np.dtype(dtype)
     if suffix in _HDF5:
@@ -154,7 +168,7 @@ def create_vectors(path: Path, n: int, d: int, dtype: Any) -> Iterator[Callable[
         raise ValueError(f"[{path}] The file must be one of {FORMATS}. Received suffix {suffix!r}.")
     with replaced(path) as temporary, open(temporary, "wb") as file:
         if suffix in _VECS:
-            yield _vecs_rows(file, d, _VECS[suffix][1])
+            yield _vecs_rows(path, file, d, _VECS[suffix][1])
             return
         if suffix == ".npy":
             header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": (n, d)}
@@ -175,11 +189,25 @@ def _into(array: Any) -> Callable[[NDArray[Any]], None]:
     return append
 
 
-def _vecs_rows(file: Any, d: int, dtype: str) -> Callable[[NDArray[Any]], None]:
+def exactly(rows: NDArray[Any], dtype: Any, what: Any) -> NDArray[Any]:
+    """Rows in another dtype, which must hold every value of them.
+
+    Raises:
+        ValueError: it does not.
+    """
+    with np.errstate(invalid="ignore"):
+        cast = np.ascontiguousarray(rows, dtype=dtype)
+    if cast.dtype != rows.dtype and not np.array_equal(cast, rows):
+        raise ValueError(f"[{what}] Values must be of {np.dtype(dtype)}. Received others, of {rows.dtype}.")
+    return cast
+
+
+def _vecs_rows(path: Path, file: Any, d: int, dtype: str) -> Callable[[NDArray[Any]], None]:
     def append(rows: NDArray[Any]) -> None:
         out = np.empty((len(rows), 4 + d * np.dtype(dtype).itemsize), dtype=np.uint8)
         out[:, :4] = np.frombuffer(np.array(d, dtype="<i4").tobytes(), dtype=np.uint8)
-        out[:, 4:] = np.ascontiguousarray(rows, dtype=dtype).view(np.uint8)
+        rounded = rows.astype(dtype) if rows.dtype.kind == np.dtype(dtype).kind == "f" else exactly(rows, dtype, path)
+        out[:, 4:] = np.ascontiguousarray(rounded).view(np.uint8)
         out.tofile(file)
 
     return append
