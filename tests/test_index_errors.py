@@ -129,6 +129,7 @@ def test_wrong_arguments(index: Any) -> None:
         (TypeError if with_ids else (TypeError, RuntimeError), lambda: index.add_with_ids(x, ids.astype(float))),
         ((TypeError, RuntimeError), lambda: index.remove_ids("all")),
         ((ValueError, RuntimeError), lambda: index.reconstruct(10**6)),
+        ((ValueError, RuntimeError), lambda: index.reconstruct(2**63)),
         (AttributeError, lambda: setattr(index, "nprob", 3)),
     ]  # type: ignore[list-item]
     if binary:

@@ -312,12 +312,8 @@ def test_streams(rng: Rng) -> None:
     ("x", "k", "message"),
     [
         (mx.zeros((2, 3)), 4, r"\[select_k\] k must be between 0 and the 3 values of a row of x \(2, 3\). Received 4"),
-        (
-            mx.zeros((2, 3)),
-            -1,
-            r"\[select_k\] k must be between 0 and the 3 values of a row of x \(2, 3\). Received -1",
-        ),
-        (mx.zeros((5,)), 10**12, r"\[select_k\] k must be between 0 and the 5 values of a row of x \(5,\)."),
+        (mx.zeros((2, 3)), -1, r"\[select_k\] k must be at least 0. Received -1"),
+        (mx.zeros((5,)), 10**12, r"\[select_k\] k must be at most 2147483647. Received 10{12}."),
         (mx.array(1.0), 0, r"\[select_k\] x must have at least 1 dimension. Received a scalar."),
     ],
 )

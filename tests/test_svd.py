@@ -477,6 +477,8 @@ def test_values_out_of_range(settings: dict[str, object], message: str) -> None:
 def test_wrong_arrays() -> None:
     with pytest.raises(ValueError, match=r"\[topk_svd\] A must have at least 2 dimensions. Received shape \(3,\)."):
         topk_svd(mx.ones(3), 1)
+    with pytest.raises(TypeError, match=r"\[topk_svd\] k must be an int. Received 1.5 of type float."):
+        topk_svd(mx.ones((3, 3)), 1.5)
     with pytest.raises(TypeError, match=r"\[topk_svd\] A must be an mlx.core.array. Received ndarray."):
         topk_svd(np.ones((3, 3)), 1)
     with pytest.raises(

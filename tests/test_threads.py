@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from metalfaiss import IndexFlatIP, IndexFlatL2
+from metalfaiss import IndexFlatIP, IndexFlatL2, deserialize_index, index_factory, serialize_index
 
 THREADS = 8
 
@@ -187,3 +187,30 @@ def test_the_gil_is_free_while_a_search_runs() -> None:
     done.set()
     counter.join()
     assert counted > 2000  # were it held, the counter would run for the microseconds around the native call only
+
+
+@pytest.mark.parametrize("change", ["add", "remove_ids"])
+def test_lists_in_borrowed_memory_change_while_they_are_read(change: str) -> None:
+    """Memory that lists borrowed from an array is given back when they change, which takes Python's lock: whoever waits
+    for the lists with that lock must not keep it from them."""
+    x = normal(1000, 8)
+    made = index_factory(8, "IVF16,Flat")
+    made.train(x)
+    made.add(x)
+    data = serialize_index(made)
+    for _ in range(30):
+        index, done = deserialize_index(data.copy()), threading.Event()
+        sizes = index.invlists.list_size
+
+        def read(sizes: Any = sizes, done: threading.Event = done) -> None:
+            while not done.is_set():
+                for _ in range(50):
+                    sizes(0)
+
+        readers = [threading.Thread(target=read) for _ in range(2)]
+        for reader in readers:
+            reader.start()
+        index.add(x) if change == "add" else index.remove_ids(np.arange(1000))
+        done.set()
+        for reader in readers:
+            reader.join()

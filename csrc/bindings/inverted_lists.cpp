@@ -120,9 +120,14 @@ void bind_inverted_lists(nb::module_& m) {
       .def(
           "set_type",
           [](DirectMap& map, int type, const InvertedLists& lists, int64_t ntotal) {
-            map.set_type(static_cast<DirectMap::Type>(type), lists, ntotal);
+            DirectMap made;
+            {
+              nb::gil_scoped_release release;
+              made.set_type(static_cast<DirectMap::Type>(type), lists, ntotal);
+            }
+            map = std::move(made);  // under Python's lock, as all who read a map
           },
-          "type"_a, "lists"_a, "ntotal"_a, nb::call_guard<nb::gil_scoped_release>())
+          "type"_a, "lists"_a, "ntotal"_a)
       .def(
           "get",
           [](const DirectMap& map, const Ids& ids) {

@@ -5,7 +5,9 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <exception>
 #include <memory>
+#include <system_error>
 #include <thread>
 
 #if defined(__APPLE__)
@@ -42,11 +44,20 @@ struct Job {
   int64_t n;
   FunctionRef<void(int64_t)> f;
   std::atomic<int64_t> next{0};
+  std::atomic<bool> failed{false};
+  std::exception_ptr error{};  // of the thread that set `failed`
 
   void work() {
     inside_parallel_for = true;
-    for (int64_t i = next.fetch_add(1); i < n; i = next.fetch_add(1)) {
-      f(i);
+    try {
+      for (int64_t i = next.fetch_add(1); i < n; i = next.fetch_add(1)) {
+        f(i);
+      }
+    } catch (...) {
+      next = n;
+      if (!failed.exchange(true)) {
+        error = std::current_exception();
+      }
     }
     inside_parallel_for = false;
   }
@@ -96,9 +107,12 @@ class Pool {
     Ticket ticket{&job, helpers};
     {
       std::lock_guard lock(mutex_);
-      while (static_cast<int>(workers_) < helpers) {
-        std::thread([this] { work(); }).detach();
-        workers_++;
+      try {
+        for (; workers_ < helpers; workers_++) {
+          std::thread([this] { work(); }).detach();
+        }
+      } catch (const std::system_error&) {
+        // The system gives no more threads: those that there are do the work.
       }
       tickets_.push_back(&ticket);
       open_.fetch_add(1);
@@ -155,7 +169,7 @@ class Pool {
   std::condition_variable wake_, done_;
   std::deque<Ticket*> tickets_;
   std::atomic<int> open_{0};  // tickets_.size(), readable without the lock
-  size_t workers_ = 0;
+  int workers_ = 0;
 };
 
 // Never destroyed: its threads are detached and may outlive static destructors.
@@ -208,6 +222,9 @@ void parallel_for(int64_t n, FunctionRef<void(int64_t)> f) {
   }
   Job job{n, f};
   run(job, static_cast<int>(threads));
+  if (job.error) {
+    std::rethrow_exception(job.error);
+  }
 }
 
 SerialScope::SerialScope() : before_(inside_parallel_for) {

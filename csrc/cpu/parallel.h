@@ -29,7 +29,8 @@ void set_num_threads(int n);  // n >= 1
 
 // Calls f(i) for i in [0, n), once each, on up to num_threads() threads, and returns when all have. Tasks are handed
 // out in order, one at a time: a task should be worth at least ten microseconds. A nested call runs serially.
-// f must not throw. Safe to call from several threads at once.
+// Where f throws, tasks that have not begun are left out, and the first exception is thrown again. Safe to call from
+// several threads at once.
 void parallel_for(int64_t n, FunctionRef<void(int64_t)> f);
 
 // While one lives, parallel_for on this thread uses no other: for callers of whom there are many at once.

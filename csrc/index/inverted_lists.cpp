@@ -4,6 +4,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "index/blocks.h"
 
@@ -124,6 +125,7 @@ void InvertedLists::add(int64_t n, const int64_t* assign, const int64_t* ids, co
     own_places.resize(n);
     places = own_places.data();
   }
+  std::vector<std::pair<int64_t, InvertedList>> changed;
   std::lock_guard lock(mutex_);
   std::vector<int64_t> count(nlist_);
   for (int64_t i = 0; i < n; i++) {
@@ -142,7 +144,6 @@ void InvertedLists::add(int64_t n, const int64_t* assign, const int64_t* ids, co
     }
   }
   ListSlab slab(new_sizes, code_size_);
-  std::vector<std::pair<int64_t, InvertedList>> changed;
   for (int64_t list = 0; list < nlist_; list++) {
     if (count[list]) {
       changed.emplace_back(list, grown((*lists_)[list], count[list], &slab));
@@ -168,7 +169,7 @@ void InvertedLists::add(int64_t n, const int64_t* assign, const int64_t* ids, co
     }
   });
   for (auto& [list, after] : changed) {
-    lists[list] = std::move(after);
+    std::swap(lists[list], after);
   }
 }
 
@@ -176,31 +177,33 @@ void InvertedLists::add_entries(int64_t list, int64_t n, const int64_t* ids, con
   if (n == 0) {
     return;
   }
+  InvertedList after;
   std::lock_guard lock(mutex_);
-  InvertedList after = grown((*lists_)[list], n);
+  after = grown((*lists_)[list], n);
   int64_t at = after.size - n;
   std::memcpy(after.buffer->writable_codes() + at * code_size_, codes, n * code_size_);
   std::memcpy(after.buffer->writable_ids() + at, ids, n * sizeof(int64_t));
-  writable()[list] = std::move(after);
+  std::swap(writable()[list], after);
 }
 
 void InvertedLists::update_entries(int64_t list, int64_t offset, int64_t n, const int64_t* ids, const uint8_t* codes) {
   if (n == 0) {
     return;
   }
+  InvertedList before;
   std::lock_guard lock(mutex_);
   InvertedList& now = writable()[list];
   if (now.buffer.use_count() > 1 || now.buffer->borrowed()) {
-    now = copied(now, now.size, now.size);
+    before = std::exchange(now, copied(now, now.size, now.size));
   }
   std::memcpy(now.buffer->writable_codes() + offset * code_size_, codes, n * code_size_);
   std::memcpy(now.buffer->writable_ids() + offset, ids, n * sizeof(int64_t));
 }
 
 void InvertedLists::resize(int64_t list, int64_t n) {
+  InvertedList after;
   std::lock_guard lock(mutex_);
   const InvertedList& now = (*lists_)[list];
-  InvertedList after;
   if (n > now.size) {
     int64_t size = now.size;
     after = grown(now, n - size);
@@ -209,17 +212,17 @@ void InvertedLists::resize(int64_t list, int64_t n) {
   } else if (n > 0) {
     after = {now.buffer, n};  // what follows stays claimed: a later append copies
   }
-  writable()[list] = std::move(after);
+  std::swap(writable()[list], after);
 }
 
 void InvertedLists::reset() {
-  auto empty = std::make_shared<std::vector<InvertedList>>(nlist_);
+  auto lists = std::make_shared<std::vector<InvertedList>>(nlist_);
   std::lock_guard lock(mutex_);
-  lists_ = std::move(empty);
+  lists_.swap(lists);
 }
 
 void InvertedLists::merge_from(InvertedLists& other, int64_t add_id) {
-  Snapshot from = other.snapshot();
+  Snapshot from = other.snapshot(), before;
   {
     std::lock_guard lock(mutex_);
     std::vector<InvertedList> after(*lists_);
@@ -236,12 +239,13 @@ void InvertedLists::merge_from(InvertedLists& other, int64_t add_id) {
         ids[j] += add_id;
       }
     });
-    lists_ = std::make_shared<std::vector<InvertedList>>(std::move(after));
+    before = std::exchange(lists_, std::make_shared<std::vector<InvertedList>>(std::move(after)));
   }
   other.reset();
 }
 
 int64_t InvertedLists::remove(Members members) {
+  Snapshot before;
   std::lock_guard lock(mutex_);
   std::vector<InvertedList> after(*lists_);
   std::atomic<int64_t> removed{0};
@@ -271,17 +275,18 @@ int64_t InvertedLists::remove(Members members) {
     removed += now.size - size;
     after[i] = size ? InvertedList{kept.buffer, size} : InvertedList{};
   });
-  lists_ = std::make_shared<std::vector<InvertedList>>(std::move(after));
+  before = std::exchange(lists_, std::make_shared<std::vector<InvertedList>>(std::move(after)));
   return removed;
 }
 
 int64_t InvertedLists::remove_at(int64_t list, int64_t offset) {
+  InvertedList before;
   std::lock_guard lock(mutex_);
   InvertedList& now = writable()[list];
   int64_t last = now.size - 1, moved = -1;
   if (offset < last) {
     if (now.buffer.use_count() > 1 || now.buffer->borrowed()) {
-      now = copied(now, now.size, now.size);
+      before = std::exchange(now, copied(now, now.size, now.size));
     }
     moved = now.ids()[last];
     now.buffer->writable_ids()[offset] = moved;
@@ -292,12 +297,12 @@ int64_t InvertedLists::remove_at(int64_t list, int64_t offset) {
 }
 
 void InvertedLists::permute(const int64_t* order) {
-  std::lock_guard lock(mutex_);
   auto after = std::make_shared<std::vector<InvertedList>>(nlist_);
+  std::lock_guard lock(mutex_);
   for (int64_t i = 0; i < nlist_; i++) {
     (*after)[i] = (*lists_)[order[i]];
   }
-  lists_ = std::move(after);
+  lists_.swap(after);
 }
 
 void InvertedLists::borrow(std::span<const BorrowedList> lists, std::shared_ptr<const void> owner) {

@@ -129,6 +129,8 @@ class InvertedLists {
   InvertedList copied(const InvertedList& list, int64_t size, int64_t capacity) const;
 
   int64_t nlist_, code_size_;
+  // What a change replaces is freed after this is unlocked: freeing borrowed memory may wait for Python's lock, whose
+  // holder may wait for this one.
   mutable std::mutex mutex_;
   std::shared_ptr<std::vector<InvertedList>> lists_;
 };

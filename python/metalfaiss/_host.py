@@ -42,13 +42,16 @@ _LARGEST = 2**31 - 1  # of a dimension in MLX
 
 
 def require_int(op: str, name: str, value: object) -> int:
-    """``value`` as an int; booleans, which Python counts as integers, are refused.
+    """``value`` as an int of 64 bits; booleans, which Python counts as integers, are refused.
 
     Raises:
         TypeError: it is not an integer.
+        ValueError: it takes more than 64 bits.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"[{op}] {name} must be an int. Received {value!r} of type {type(value).__name__}.")
+    if not -(2**63) <= value < 2**63:
+        raise ArgumentError(f"[{op}] {name} must be an integer of 64 bits. Received {value}.")
     return int(value)
 
 

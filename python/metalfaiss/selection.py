@@ -6,11 +6,9 @@ import mlx.core as mx
 import numpy.typing as npt
 
 from metalfaiss import _core
-from metalfaiss._host import ArrayLike, Stream, require_int, to_mlx, to_numpy
+from metalfaiss._host import ArrayLike, Stream, integer, to_mlx, to_numpy
 
 __all__ = ["select_k"]
-
-_MAX_INT = 2**31 - 1
 
 
 @overload
@@ -46,12 +44,11 @@ def select_k(x: ArrayLike, k: int, *, largest: bool = False, stream: Stream = No
         TypeError: k is not an int, ``largest`` not a bool, or ``x`` not real.
     """
     op = "select_k"
-    k = max(-1, min(require_int(op, "k", k), _MAX_INT))
+    k = integer(op, "k", k, 0)
     if not isinstance(largest, bool):
         raise TypeError(f"[{op}] largest must be a bool. Received {largest!r} of type {type(largest).__name__}.")
     values, indices = _core.select_k(to_mlx(op, "x", x), k, largest, stream)
     if isinstance(x, mx.array):
         return values, indices
-    mx.eval(values, indices)
     values_np, indices_np = to_numpy(values, indices)
     return values_np, indices_np

@@ -1,4 +1,5 @@
 // parallel_for calls every index once, from several callers at once and nested.
+#include <stdexcept>
 #include <thread>
 
 #include "check.h"
@@ -39,6 +40,26 @@ void test_concurrent_callers() {
   CHECK(good == 6 * 200);
 }
 
+void test_exceptions() {
+  for (int threads : {1, 4}) {
+    set_num_threads(threads);
+    std::atomic<int> calls{0};
+    bool caught = false;
+    try {
+      parallel_for(100000, [&](int64_t i) {
+        calls++;
+        if (i % 2 == 1) {
+          throw std::runtime_error("odd");
+        }
+      });
+    } catch (const std::runtime_error&) {
+      caught = true;
+    }
+    CHECK(caught && calls < 100000);
+    CHECK(each_index_once(100));
+  }
+}
+
 void test_scratch() {
   auto address = [](void* p) { return reinterpret_cast<uintptr_t>(p); };
   void* a = thread_scratch(Scratch::packed_a, 100);
@@ -54,6 +75,7 @@ int main() {
   test_counts();
   test_nested();
   test_concurrent_callers();
+  test_exceptions();
   test_scratch();
   return failures ? EXIT_FAILURE : EXIT_SUCCESS;
 }

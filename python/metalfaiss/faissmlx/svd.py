@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
+from metalfaiss._host import integer, require_int
 from metalfaiss.faissmlx._operations import Operations, StreamOrDevice, on, operations, transposed
 from metalfaiss.faissmlx.compiled import compiled as compiled_form
 from metalfaiss.faissmlx.qr import checked_dtype
@@ -95,8 +96,8 @@ def topk_svd(
         RuntimeError: at evaluation, from MLX, where A holds NaN or infinity. Where the projected matrix is factored on
             a GPU, the result is NaN instead.
     """
-    oversample = max(16, k) if oversample is None else oversample
     dtype = _check(A, k, iters, oversample, band_size, streams)
+    oversample = max(16, k) if oversample is None else oversample
     m, n = A.shape[-2:]
     bands = _bands(min(k + oversample, m, n), band_size, streams)
     with on(stream):
@@ -173,20 +174,19 @@ def _check(
     A: mx.array,
     k: int,
     iters: int,
-    oversample: int,
+    oversample: int | None,
     band_size: int | None,
     streams: Sequence[StreamOrDevice] | None,
 ) -> mx.Dtype:
     """The dtype of the result."""
     dtype = checked_dtype("topk_svd", A)
+    k = require_int("topk_svd", "k", k)
     if not 1 <= k <= min(A.shape[-2:]):
         raise ValueError(f"[topk_svd] k must be from 1 to min(m, n) = {min(A.shape[-2:])}. Received {k}.")
-    if iters < 1:
-        raise ValueError(f"[topk_svd] iters must be at least 1. Received {iters}.")
-    if oversample < 0:
-        raise ValueError(f"[topk_svd] oversample must be at least 0. Received {oversample}.")
-    if band_size is not None and band_size < 1:
-        raise ValueError(f"[topk_svd] band_size must be at least 1. Received {band_size}.")
+    integer("topk_svd", "iters", iters, 1)
+    for name, value, at_least in (("oversample", oversample, 0), ("band_size", band_size, 1)):
+        if value is not None:
+            integer("topk_svd", name, value, at_least)
     if streams is not None and len(streams) < 1:
         raise ValueError("[topk_svd] streams must name at least one stream. Received none.")
     return dtype
