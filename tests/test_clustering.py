@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import metalfaiss
-from metalfaiss import Clustering, ClusteringParameters, IndexFlatIP, IndexFlatL2, Kmeans, _core, _lloyd, random
+from metalfaiss import Clustering, ClusteringParameters, IndexFlatIP, IndexFlatL2, Kmeans, _core, _host, _lloyd, random
 
 
 def points(n: int, d: int, seed: int = 0, offset: float = 0.0) -> np.ndarray:
@@ -98,13 +98,44 @@ def test_equally_near_centroids_give_the_first(simd_level: str) -> None:
 def test_means(simd_level: str, n: int, k: int, d: int, weighted: bool, rng: np.random.Generator) -> None:
     x, ids = points(n, d), rng.integers(-1, k + 1, n)
     w = rng.random(n).astype(np.float32) if weighted else None
-    means, totals = _core.kmeans_means(mx.array(x), mx.array(ids), None if w is None else mx.array(w), k)
+    means, totals, _ = _core.kmeans_means(mx.array(x), mx.array(ids), None if w is None else mx.array(w), k)
     for j in range(k):
         own = ids == j
         weight = np.ones(own.sum()) if w is None else w[own].astype(np.float64)
         assert totals[j].item() == pytest.approx(weight.sum(), rel=1e-6)
         expected = (x[own] * weight[:, None]).sum(0) / weight.sum() if own.any() else np.zeros(d)
         np.testing.assert_allclose(np.array(means[j]), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("moved", [0.0, 0.01, 0.3, 1.0])
+def test_means_where_some_moved_are_those_of_all(simd_level: str, moved: float, rng: np.random.Generator) -> None:
+    n, k, x = 6000, 5, points(6000, 33)
+    x[17] *= 1e20  # whose traces a sum of differences would keep
+    before = rng.integers(-1, k + 1, n)
+    before[17] = 1
+    ids = np.where(rng.random(n) < moved, rng.integers(-1, k + 1, n), before)
+    ids[17] = 2 if moved else 1
+    ids[ids == 3] = 4  # which leaves one empty
+    vectors, old, new = mx.array(x), mx.array(before), mx.array(ids)
+    sums = _core.kmeans_means(vectors, old, None, k)[2]
+    again = _core.kmeans_means(vectors, new, None, k, (old, sums))
+    whole = _core.kmeans_means(vectors, new, None, k)
+    np.testing.assert_array_equal(np.array(again[1]), np.array(whole[1]))
+    np.testing.assert_allclose(np.array(again[0]), np.array(whole[0]), rtol=1e-6, atol=1e-9)
+
+
+def test_a_borrowed_matrix_is_read_where_it_lies(rng: np.random.Generator) -> None:
+    x = rng.random((40, 3), dtype=np.float32)
+    before, seen = x.copy(), _host.borrowed("test", x, 3)
+    assert np.shares_memory(np.array(seen, copy=False), x)
+    mx.eval(mx.add(seen, 1, stream=mx.cpu), mx.sort(seen, axis=0, stream=mx.cpu))
+    assert np.array_equal(np.array(seen), before)
+    assert _core.all_finite(seen)
+    for odd in (x[::2], x.astype(np.float64), x[:0]):
+        assert np.array_equal(np.array(_host.borrowed("test", odd, 3)), odd.astype(np.float32))
+    for value in (np.nan, np.inf, -np.inf):
+        x[39, 2] = value
+        assert not _core.all_finite(seen)
 
 
 @pytest.mark.parametrize("most", [-1.0, 0.25])
@@ -164,6 +195,12 @@ def test_wrong_shapes_are_refused() -> None:
         _core.kmeans_assign(x, mx.zeros((0, 3)))
     with pytest.raises(ValueError, match="k must be at least 1"):
         _core.kmeans_means(x, mx.zeros((4,)), None, 0)
+    with pytest.raises(ValueError, match=r"weights or before must be None\. Received both"):
+        _core.kmeans_means(x, mx.zeros((4,)), mx.ones((4,)), 1, (mx.zeros((4,)), mx.zeros((1, 9))))
+    with pytest.raises(ValueError, match="the sums of before must have shape"):
+        _core.kmeans_means(x, mx.zeros((4,)), None, 1, (mx.zeros((4,)), mx.zeros((1, 1))))
+    with pytest.raises(ValueError, match="x must be float32, evaluated"):
+        _core.all_finite(mx.zeros((3,), dtype=mx.int32))
 
 
 # -------------------------------------------------------------------------------------------- FAISS's numbers

@@ -18,6 +18,7 @@ void bind_file_bytes(nb::module_& m);
 void bind_gemm(nb::module_& m);
 void bind_gpu(nb::module_& m);
 void bind_graph(nb::module_& m);
+void bind_host_arrays(nb::module_& m);
 void bind_hamming(nb::module_& m);
 void bind_id_selector(nb::module_& m);
 void bind_inverted_lists(nb::module_& m);

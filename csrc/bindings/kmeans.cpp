@@ -42,8 +42,8 @@ Raises:
       },
       "x"_a, "centroids"_a,
       "The ids of kmeans_assign for a NumPy matrix, at once, of evaluated row-contiguous centroids.");
-  m.def("kmeans_means", &ops::kmeans_means, "x"_a, "ids"_a, "weights"_a.none(), "k"_a, nb::kw_only(),
-        "stream"_a = nb::none(),
+  m.def("kmeans_means", &ops::kmeans_means, "x"_a, "ids"_a, "weights"_a.none(), "k"_a, "before"_a = nb::none(),
+        nb::kw_only(), "stream"_a = nb::none(),
         R"(The mean of the vectors of each cluster, summed in float64. CPU streams only.
 
 Args:
@@ -51,13 +51,16 @@ Args:
     ids (array): the cluster of each, shape ``(n,)``; vectors whose id is not from 0 to ``k - 1`` belong to none.
     weights (array or None): shape ``(n,)``.
     k (int): how many clusters.
+    before (tuple(array, array) or None): the ids and the sums of another call for the same vectors, without weights:
+        only vectors that moved are read then. The means are as exact.
     stream (Stream or Device, optional): where to run.
 
 Returns:
-    tuple(array, array): means ``(k, d)``, zero where a cluster is empty, and total weights ``(k,)``, float32.
+    tuple(array, array, array): means ``(k, d)``, zero where a cluster is empty, and total weights ``(k,)``, float32;
+    and sums, float64, for a later call.
 
 Raises:
-    ValueError: shapes do not match, ``k`` < 1, or the stream is not of the CPU.
+    ValueError: shapes do not match, ``k`` < 1, there are both weights and ``before``, or the stream is not of the CPU.
 )");
 }
 

@@ -13,6 +13,7 @@ NB_MODULE(_core, m) {
     }
   });
   metalfaiss::bind_graph(m);
+  metalfaiss::bind_host_arrays(m);
   metalfaiss::bind_config(m);
   metalfaiss::bind_file_bytes(m);
   metalfaiss::bind_faiss_file(m);

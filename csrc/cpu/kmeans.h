@@ -17,22 +17,31 @@ struct KmeansAssignArgs {
 };
 
 // The means of the points of each cluster, zero where it has none, and its total weight. Sums are float64, in an order
-// that depends on the ids alone. Points whose id is not one of the k belong to none.
+// that depends on the ids alone. Points whose id is not one of the k belong to none. Where the ids and the sums of
+// before are known, of the same points without weights, only those that moved are read; the means are as exact.
 struct KmeansMeansArgs {
-  const float* x;        // n x d
-  const int64_t* ids;    // n
-  const float* weights;  // n, or null for 1 each
+  const float* x;             // n x d
+  const int64_t* ids;         // n
+  const float* weights;       // n, or null for 1 each
+  const int64_t* ids_before;  // n, or null; looked at where there are no weights
+  const double* sums_before;  // k x kmeans_sums_width, or null
   int64_t n, k, d;
   void* workspace;  // kmeans_means_workspace bytes
+  double* sums;     // k x kmeans_sums_width: for the next call
   float* means;     // k x d
   float* totals;    // k
 };
 
 inline constexpr int64_t kMeansChunk = 2048;  // points that are summed in one go
 
+// A cluster's sums, its total weight, and the largest squared length that its sums had.
+constexpr int64_t kmeans_sums_width(int64_t d) {
+  return d + 2;
+}
+
 constexpr int64_t kmeans_means_workspace(int64_t n, int64_t k, int64_t d) {
-  int64_t chunks = k + n / kMeansChunk + 1;
-  return 8 * n + 8 * (k + 2) + 32 * chunks + 8 * (2 * (n / kMeansChunk) + 1) * (d + 1) + 256;
+  int64_t more = n / kMeansChunk + 1;
+  return 8 * n + 8 * (k + 2) + 32 * (k + more) + 8 * more * kmeans_sums_width(d) + 256;
 }
 
 METALFAISS_KERNEL(kmeans_assign, KmeansAssignArgs)

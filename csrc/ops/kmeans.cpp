@@ -42,23 +42,28 @@ class KmeansAssign : public OnCpu {
   const char* name() const override { return "kmeans_assign"; }
 };
 
+// Inputs: x, ids, and maybe weights or the ids and sums of before.
 class KmeansMeans : public OnCpu {
  public:
   KmeansMeans(mx::Stream s, int k) : OnCpu(s), k_(k) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
-    allocate(outputs[0]);
-    allocate(outputs[1]);
-    schedule(stream(), [in = inputs, means = outputs[0], totals = outputs[1], k = k_]() mutable {
+    for (mx::array& out : outputs) {
+      allocate(out);
+    }
+    schedule(stream(), [in = inputs, means = outputs[0], totals = outputs[1], sums = outputs[2], k = k_]() mutable {
       int64_t n = in[0].shape(0), d = in[0].shape(1);
       auto workspace = std::make_unique_for_overwrite<int64_t[]>(cpu::kmeans_means_workspace(n, k, d) / 8 + 1);
-      cpu::kmeans_means({in[0].data<float>(), in[1].data<int64_t>(), in.size() > 2 ? in[2].data<float>() : nullptr, n,
-                         k, d, workspace.get(), means.data<float>(), totals.data<float>()});
+      const bool weighted = in.size() == 3, known = in.size() == 4;
+      cpu::kmeans_means({in[0].data<float>(), in[1].data<int64_t>(), weighted ? in[2].data<float>() : nullptr,
+                         known ? in[2].data<int64_t>() : nullptr, known ? in[3].data<double>() : nullptr, n, k, d,
+                         workspace.get(), sums.data<double>(), means.data<float>(), totals.data<float>()});
     });
   }
 
   std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override {
-    return {{k_, inputs[0].shape(1)}, {k_}};
+    int d = inputs[0].shape(1);
+    return {{k_, d}, {k_}, {k_, static_cast<int>(cpu::kmeans_sums_width(d))}};
   }
 
   const char* name() const override { return "kmeans_means"; }
@@ -107,21 +112,32 @@ void kmeans_nearest(const float* x, int64_t n, const mx::array& centroids, int64
   cpu::kmeans_assign({x, centroids.data<float>(), n, centroids.shape(0), centroids.shape(1), nullptr, ids, nullptr});
 }
 
-std::pair<mx::array, mx::array> kmeans_means(const mx::array& x, const mx::array& ids,
-                                             const std::optional<mx::array>& weights, int k, mx::StreamOrDevice s) {
+std::tuple<mx::array, mx::array, mx::array> kmeans_means(const mx::array& x, const mx::array& ids,
+                                                         const std::optional<mx::array>& weights, int k,
+                                                         const std::optional<std::pair<mx::array, mx::array>>& before,
+                                                         mx::StreamOrDevice s) {
   constexpr const char* op = "kmeans_means";
   mx::Stream stream = cpu_stream(op, s);
   require_rows(op, "x", x);
   require_shape(op, "ids", ids, {x.shape(0)});
   require(k >= 1, op, "k must be at least 1. Received ", k, ".");
+  require(!weights || !before, op, "weights or before must be None. Received both.");
   std::vector<mx::array> inputs{contiguous_as(x, mx::float32, stream), contiguous_as(ids, mx::int64, stream)};
   if (weights) {
     require_shape(op, "weights", *weights, {x.shape(0)});
     inputs.push_back(contiguous_as(*weights, mx::float32, stream));
   }
+  if (before) {
+    const auto& [ids_before, sums_before] = *before;
+    require_shape(op, "the ids of before", ids_before, {x.shape(0)});
+    require_shape(op, "the sums of before", sums_before, {k, static_cast<int>(cpu::kmeans_sums_width(x.shape(1)))});
+    inputs.push_back(contiguous_as(ids_before, mx::int64, stream));
+    inputs.push_back(contiguous_as(sums_before, mx::float64, stream));
+  }
   auto primitive = std::make_shared<KmeansMeans>(stream, k);
-  auto out = mx::array::make_arrays(primitive->output_shapes(inputs), {mx::float32, mx::float32}, primitive, inputs);
-  return {out[0], out[1]};
+  auto out = mx::array::make_arrays(primitive->output_shapes(inputs), {mx::float32, mx::float32, mx::float64},
+                                    primitive, inputs);
+  return {out[0], out[1], out[2]};
 }
 
 }  // namespace metalfaiss::ops

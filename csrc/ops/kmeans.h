@@ -18,8 +18,10 @@ std::tuple<mx::array, mx::array, mx::array> kmeans_assign(const mx::array& x, co
 // centroids are evaluated and row-contiguous.
 void kmeans_nearest(const float* x, int64_t n, const mx::array& centroids, int64_t* ids);
 
-// Means (k, d) and total weights (k,), float32, of the rows of x (n, d) by ids (n,).
-std::pair<mx::array, mx::array> kmeans_means(const mx::array& x, const mx::array& ids,
-                                             const std::optional<mx::array>& weights, int k, mx::StreamOrDevice s = {});
+// Means (k, d) and total weights (k,), float32, of the rows of x (n, d) by ids (n,); and sums, float64. With the ids
+// and sums that a call before had, of the same rows, only those that moved are read. Without weights only.
+std::tuple<mx::array, mx::array, mx::array> kmeans_means(
+    const mx::array& x, const mx::array& ids, const std::optional<mx::array>& weights, int k,
+    const std::optional<std::pair<mx::array, mx::array>>& before = {}, mx::StreamOrDevice s = {});
 
 }  // namespace metalfaiss::ops

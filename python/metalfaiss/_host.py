@@ -19,6 +19,7 @@ __all__ = [
     "Array",
     "ArrayLike",
     "Stream",
+    "borrowed",
     "check_output",
     "check_vectors",
     "empty",
@@ -110,6 +111,14 @@ def vectors(op: str, x: Array, d: int) -> mx.array:
     """
     check_vectors(op, x, d)
     return x if isinstance(x, mx.array) else mx.array(np.ascontiguousarray(x, dtype=np.float32))
+
+
+def borrowed(op: str, x: Array, d: int) -> mx.array:
+    """``vectors`` without a copy where that is possible: to be read on CPU streams alone, while the caller waits."""
+    check_vectors(op, x, d)
+    if isinstance(x, np.ndarray) and x.dtype == np.float32 and x.flags.c_contiguous and x.flags.aligned:
+        return _core.borrowed(x)
+    return vectors(op, x, d)
 
 
 def empty(d: int, dtype: mx.Dtype) -> mx.array:

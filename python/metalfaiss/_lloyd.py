@@ -14,7 +14,16 @@ from metalfaiss.distances import knn
 from metalfaiss.metrics import METRIC_L2
 from metalfaiss.random import permutation
 
-__all__ = ["Assigner", "centroids_of", "cluster_means", "on_cpu", "rounding_pays", "split_empty", "worthwhile"]
+__all__ = [
+    "Assigner",
+    "Averager",
+    "centroids_of",
+    "cluster_means",
+    "on_cpu",
+    "rounding_pays",
+    "split_empty",
+    "worthwhile",
+]
 
 MIN_DIMENSIONS = 16  # below, to measure is nearly as cheap as to round
 MIN_CENTROIDS = 64  # below, an iteration is too short to gain much
@@ -69,6 +78,29 @@ def rounding_pays(x: mx.array, centroids: mx.array) -> bool:
     return bool(measured <= MOST_MEASURED * judges.shape[0] * centroids.shape[0])
 
 
+class Averager:
+    """Finds the means of the clusters of vectors, again and again: on the CPU only vectors that moved are read.
+
+    Args:
+        x: shape (n, d), float32.
+        weights: shape (n,), or None.
+        k: how many clusters.
+        stream: where to run.
+    """
+
+    def __init__(self, x: mx.array, weights: mx.array | None, k: int, stream: Stream) -> None:
+        self._x, self._weights, self._k, self._stream = x, weights, k, stream
+        self._before: tuple[mx.array, mx.array] | None = None
+
+    def __call__(self, ids: mx.array) -> tuple[mx.array, mx.array]:
+        """As ``cluster_means``."""
+        if self._weights is not None or not on_cpu(self._stream):
+            return cluster_means(self._x, ids, self._weights, self._k, self._stream)
+        means, totals, sums = _core.kmeans_means(self._x, ids, None, self._k, self._before, stream=self._stream)
+        self._before = ids, sums
+        return means, totals
+
+
 def cluster_means(
     x: mx.array, ids: mx.array, weights: mx.array | None, k: int, stream: Stream
 ) -> tuple[mx.array, mx.array]:
@@ -78,7 +110,7 @@ def cluster_means(
     block; x is split into two parts of fewer bits, so that products that round their operands (TF32) do not show.
     """
     if on_cpu(stream):
-        return _core.kmeans_means(x, ids, weights, k, stream=stream)
+        return _core.kmeans_means(x, ids, weights, k, stream=stream)[:2]
     with mx.stream(stream) if stream is not None else mx.stream(mx.default_device()):
         sums, totals = mx.zeros((k, x.shape[1])), mx.zeros((k,))
         clusters = mx.arange(k, dtype=mx.int64)[:, None]
@@ -133,10 +165,10 @@ def centroids_of(x: mx.array, k: int, niter: int, seed: int, start: mx.array | N
     """The centroids (k, d) of x (n, d) after some iterations, from those at the start or from random points."""
     if start is None:
         start = mx.take(x, mx.array(permutation(x.shape[0], k, seed + 1)), axis=0)
-    assign, centroids = Assigner(x, METRIC_L2, k, stream), start
+    assign, average, centroids = Assigner(x, METRIC_L2, k, stream), Averager(x, None, k, stream), start
     for _ in range(niter):
         _, ids = assign(centroids)
-        means, totals = cluster_means(x, ids, None, k, stream)
+        means, totals = average(ids)
         centroids, _ = split_empty(means, totals, 0, stream)
         mx.eval(centroids)
     return centroids

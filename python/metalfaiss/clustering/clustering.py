@@ -6,10 +6,11 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from metalfaiss import _host
+from metalfaiss import _core, _host
 from metalfaiss._host import Array, ArrayLike, Stream
+from metalfaiss._lloyd import on_cpu
 from metalfaiss.clustering.parameters import PARAMETERS, ClusteringParameters, IterationStats
-from metalfaiss.clustering.run import Run
+from metalfaiss.clustering.run import Run, assigns_exactly
 from metalfaiss.faissmlx._operations import on
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.flat import IndexFlatL2
@@ -55,9 +56,10 @@ class Clustering(ClusteringParameters):
             RuntimeError: there are fewer vectors than clusters, they hold NaNs or infinities, or the index or initial
                 centroids have another dimension.
         """
-        vectors = _host.vectors("Clustering.train", x, self.d).astype(mx.float32)
+        read = _host.borrowed if on_cpu(stream) and assigns_exactly(index) else _host.vectors
+        vectors = read("Clustering.train", x, self.d).astype(mx.float32)
         self._check(vectors.shape[0], index)
-        if self.check_input_data_for_NaNs and not _host.to_numpy(_all_finite(vectors, stream))[0]:
+        if self.check_input_data_for_NaNs and not _all_finite(vectors, stream):
             raise RuntimeError("[Clustering.train] x must hold finite values. Received NaNs or infinities.")
         with on(stream):
             Run(self, index, None, stream).train(vectors, self._weights(weights, vectors.shape[0]))
@@ -146,8 +148,9 @@ def kmeans_clustering(d: int, n: int, k: int, x: Array, centroids: NDArray[np.fl
     return clustering.iteration_stats[-1].obj
 
 
-def _all_finite(x: mx.array, stream: Stream) -> mx.array:
-    """A sum is not finite where a value is not; where a sum overflows, values are looked at one by one."""
-    if _host.to_numpy(mx.isfinite(mx.sum(x, stream=stream), stream=stream))[0]:
-        return mx.array(True)
-    return mx.all(mx.isfinite(x, stream=stream), stream=stream)
+def _all_finite(x: mx.array, stream: Stream) -> bool:
+    if on_cpu(stream):
+        x = mx.contiguous(x, stream=stream)
+        mx.eval(x)
+        return _core.all_finite(x)
+    return bool(mx.all(mx.isfinite(x, stream=stream), stream=stream).item())

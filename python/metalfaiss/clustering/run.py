@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 from metalfaiss._host import Stream
-from metalfaiss._lloyd import Assigner, cluster_means, on_cpu, split_empty
+from metalfaiss._lloyd import Assigner, Averager, cluster_means, on_cpu, split_empty
 from metalfaiss.clustering.parameters import (
     ClusteringInitMethod_KMEANS_PLUS_PLUS,
     ClusteringInitMethod_RANDOM,
@@ -27,7 +27,7 @@ from metalfaiss.random import draws, permutation
 if TYPE_CHECKING:
     from metalfaiss.clustering.clustering import Clustering
 
-__all__ = ["Run"]
+__all__ = ["Run", "assigns_exactly"]
 
 REDO_SEED = 15486557  # between the seeds of one run and the next
 
@@ -53,7 +53,7 @@ class Run:
             )
         given = np.asarray(c.centroids).reshape(-1, c.d)
         self.frozen = len(given) if c.frozen_centroids else 0
-        self.assign = self._assigner(x)
+        self.assign, self.average = self._assigner(x), Averager(x, weights, c.k, self.stream)
         self.begun, self.searched = time.perf_counter(), 0.0
         history: list[ClusteringIterationStats] = []
         best: tuple[float, mx.array, int] | None = None
@@ -123,7 +123,8 @@ class Run:
             self._fill(centroids, train=train_index and not self.index.is_trained)
         D, I, means, totals = self._assign_and_average(x, weights, centroids)
         self.searched += time.perf_counter() - begun
-        objective, imbalance = mx.sum(D), _imbalance(I, c.k, self.stream)
+        sizes = totals if weights is None else cluster_means(D[:, None], I, None, c.k, self.stream)[1]
+        objective, imbalance = mx.sum(D), _imbalance(sizes, x.shape[0], self.stream)
         if self.frozen:
             means = mx.concatenate([centroids[: self.frozen], means[self.frozen :]])
         moved, nsplit = split_empty(means, totals, self.frozen, self.stream)
@@ -140,7 +141,7 @@ class Run:
         if self.codec is None:
             D, I = self._assign_block(x, centroids)
             mx.eval(D, I)
-            return D, I, *cluster_means(x, I, weights, self.c.k, self.stream)
+            return D, I, *self.average(I)
         found, sums, totals = [], mx.zeros(centroids.shape), mx.zeros((self.c.k,))
         step = self.c.decode_block_size
         for first in range(0, x.shape[0], step):
@@ -155,9 +156,7 @@ class Run:
         return D, I, sums / mx.where(totals == 0, 1.0, totals)[:, None], totals
 
     def _assigner(self, x: mx.array) -> Assigner | None:
-        exact = type(self.index) in (IndexFlat, IndexFlatL2, IndexFlatIP)
-        known = self.index.metric_type in (METRIC_L2, METRIC_INNER_PRODUCT)
-        if not (exact and known) or self.codec is not None:
+        if not assigns_exactly(self.index) or self.codec is not None:
             return None
         return Assigner(x, self.index.metric_type, self.c.k, self.stream)
 
@@ -196,9 +195,14 @@ class Run:
         )
 
 
-def _imbalance(ids: mx.array, k: int, stream: Stream) -> mx.array:
-    counts = mx.zeros((k,), dtype=mx.int32, stream=stream).at[ids].add(1)
-    return mx.sum(mx.square(counts.astype(mx.float32))) * (k / float(ids.shape[0]) ** 2)
+def assigns_exactly(index: Index) -> bool:
+    """Whether the nearest centroids are what the index finds, so that it need not be asked."""
+    flat = type(index) in (IndexFlat, IndexFlatL2, IndexFlatIP)
+    return flat and index.metric_type in (METRIC_L2, METRIC_INNER_PRODUCT)
+
+
+def _imbalance(sizes: mx.array, n: int, stream: Stream) -> mx.array:
+    return mx.sum(mx.square(sizes, stream=stream), stream=stream) * (sizes.shape[0] / float(n) ** 2)
 
 
 def _stats(entry: tuple[mx.array, mx.array, mx.array, float, float]) -> ClusteringIterationStats:
