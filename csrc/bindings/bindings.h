@@ -23,6 +23,7 @@ void bind_hamming(nb::module_& m);
 void bind_id_selector(nb::module_& m);
 void bind_inverted_lists(nb::module_& m);
 void bind_ivf_search(nb::module_& m);
+void bind_ivf_searcher(nb::module_& m);
 void bind_kmeans(nb::module_& m);
 void bind_knn(nb::module_& m);
 void bind_pairwise_distances(nb::module_& m);

@@ -98,31 +98,6 @@ Raises:
     ValueError: shapes do not match, ``k`` < 1, an unknown metric, or the stream's device has no kernel.
 )");
   m.def(
-      "ivf_search_now",
-      [](const Vectors& xq, const mlx::core::array& centers, int center_metric, int64_t nprobe, bool add_centers,
-         const InvertedLists& lists, std::shared_ptr<index::Codec> codec, int64_t k, int metric, int64_t max_codes,
-         bool ensure_topk_full, std::shared_ptr<index::IdSelector> selector) {
-        size_t n = xq.shape(0), columns = static_cast<size_t>(k);
-        auto* distances = new std::vector<float>(n * columns);
-        nb::capsule own_distances(distances, [](void* p) noexcept { delete static_cast<std::vector<float>*>(p); });
-        auto* ids = new std::vector<int64_t>(n * columns);
-        nb::capsule own_ids(ids, [](void* p) noexcept { delete static_cast<std::vector<int64_t>*>(p); });
-        ops::IvfSource source =
-            source_of(lists, std::move(codec), metric, {max_codes, ensure_topk_full, 0}, std::move(selector));
-        {
-          nb::gil_scoped_release release;
-          ops::ivf_assign_and_search(source, xq.data(), static_cast<int64_t>(n), centers,
-                                     ops::metric_from_int("ivf_search_now", center_metric), nprobe, add_centers, k,
-                                     distances->data(), ids->data());
-        }
-        return std::make_pair(
-            nb::ndarray<nb::numpy, float, nb::ndim<2>>(distances->data(), {n, columns}, own_distances),
-            nb::ndarray<nb::numpy, int64_t, nb::ndim<2>>(ids->data(), {n, columns}, own_ids));
-      },
-      "xq"_a, "centers"_a, "center_metric"_a, "nprobe"_a, "add_centers"_a, "lists"_a, "codec"_a, "k"_a, "metric"_a,
-      nb::kw_only(), "max_codes"_a = 0, "ensure_topk_full"_a = false, "selector"_a.none() = nb::none(),
-      "ivf_search at once, on the calling thread, of the lists of the nprobe nearest centers, an evaluated array.");
-  m.def(
       "ivf_range_search",
       [](const Vectors& xq, const Probes& probes, const std::optional<Vectors>& centroids, const InvertedLists& lists,
          std::shared_ptr<index::Codec> codec, float radius, int metric, int64_t max_empty_result_buckets,

@@ -24,6 +24,7 @@ NB_MODULE(_core, m) {
   metalfaiss::bind_id_selector(m);
   metalfaiss::bind_inverted_lists(m);
   metalfaiss::bind_ivf_search(m);
+  metalfaiss::bind_ivf_searcher(m);
   metalfaiss::bind_kmeans(m);
   metalfaiss::bind_knn(m);
   metalfaiss::bind_pairwise_distances(m);

@@ -26,7 +26,18 @@ else:
 
 __all__ = ["IVFSearch"]
 
-_AT_ONCE = 64  # NumPy queries, up to which a search runs on the caller's thread, without a graph
+_FEW = 64  # queries, up to which a search runs on the caller's thread, without a graph
+
+
+class Prepared(NamedTuple):
+    """What a searcher was made of."""
+
+    quantizer: Index
+    centers: mx.array
+    lists: _core.InvertedLists
+    codec: _core.Codec
+    by_residual: bool
+    searcher: _core.IvfSearcher
 
 
 class Settings(NamedTuple):
@@ -48,6 +59,7 @@ class IVFSearch(_Base):
     max_codes: int
     by_residual: bool
     invlists: InvertedLists
+    _prepared: Prepared | None = None
 
     if TYPE_CHECKING:
 
@@ -70,16 +82,14 @@ class IVFSearch(_Base):
         Raises:
             TypeError, ValueError, RuntimeError: as ``Index.search`` does, or ``nprobe`` is less than 1.
         """
-        if isinstance(x, np.ndarray) and len(x) <= _AT_ONCE and stream is None and numeric_type == Float32:
-            centers = self._plain_centroids(params)
-            if centers is not None and mx.default_device() == mx.cpu:
-                return self._search_at_once(x, k, params, D, I, centers)
+        if isinstance(x, np.ndarray) and stream is None and numeric_type == Float32:
+            found = self._search_at_once(x, k, params, D, I)
+            if found is not None:
+                return found
         return super().search(x, k, params=params, D=D, I=I, numeric_type=numeric_type, stream=stream)
 
-    def _plain_centroids(self, params: SearchParameters | None) -> mx.array | None:
+    def _plain_centroids(self) -> mx.array | None:
         """The centroids, if the quantizer holds all of them as they are, evaluated."""
-        if type(params) is SearchParametersIVF and params.quantizer_params is not None:
-            return None
         quantizer = self.quantizer
         if not isinstance(quantizer, IndexFlat) or quantizer.metric_type not in (METRIC_L2, METRIC_INNER_PRODUCT):
             return None
@@ -88,6 +98,23 @@ class IVFSearch(_Base):
             return None
         return chunks[0] if _core.is_evaluated(chunks[0]) else None
 
+    def _searcher(self) -> _core.IvfSearcher | None:
+        """What searches without a graph, if the index is of the kind for it; made again when a part was replaced."""
+        old = self._prepared
+        if not self.is_trained or (old is None and self._plain_centroids() is None):
+            return None
+        quantizer, lists, codec, add = self.quantizer, self.invlists._native, self._codec(), self.by_residual
+        if old is not None and old.quantizer is quantizer and old.lists is lists and old.codec is codec:
+            chunks = quantizer._chunks  # type: ignore[attr-defined]
+            if old.centers is chunks[0] and len(chunks) == 1 and old.by_residual is add:
+                return old.searcher
+        centers = self._plain_centroids()
+        if centers is None:
+            return None
+        searcher = _core.IvfSearcher(centers, quantizer.metric_type, bool(add), lists, codec, self.metric_type)
+        self._prepared = Prepared(quantizer, centers, lists, codec, add, searcher)
+        return searcher
+
     def _search_at_once(
         self,
         x: NDArray[Any],
@@ -95,29 +122,22 @@ class IVFSearch(_Base):
         params: SearchParameters | None,
         D: NDArray[np.float32] | None,
         I: NDArray[np.int64] | None,
-        centers: mx.array,
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
         """A search of a few queries on the calling thread: a graph, and waking the thread that runs it, cost more."""
+        searcher = self._searcher()
+        if searcher is None or (isinstance(params, SearchParametersIVF) and params.quantizer_params is not None):
+            return None
+        if not (x.dtype == np.float32 and x.flags.c_contiguous) and x.dtype.kind in "biuf" and x.size <= _FEW * self.d:
+            x = np.ascontiguousarray(x, dtype=np.float32)
+        if params is None and D is None and I is None:
+            return searcher.search(x, k, self.nprobe, self.max_codes)  # type: ignore[no-any-return]
         op = self._op("search")
-        _host.check_vectors(op, x, self.d)
         k = _host.integer(op, "k", k, 1)
         _checks.output(op, "D", x, D, (k,), np.float32)
         _checks.output(op, "I", x, I, (k,), np.int64)
         settings = self._settings(op, self._parameters(op, params))
-        found = _core.ivf_search_now(
-            np.ascontiguousarray(x, dtype=np.float32),
-            centers,
-            self.quantizer.metric_type,
-            settings.nprobe,
-            self.by_residual,
-            self.invlists._native,
-            self._codec(),
-            k,
-            self.metric_type,
-            selector=settings.sel,
-            **settings.limits,
-        )
-        return _host.output(found[0], D), _host.output(found[1], I)
+        found = searcher.search(x, k, settings.nprobe, selector=settings.sel, **settings.limits)
+        return None if found is None else (_host.output(found[0], D), _host.output(found[1], I))
 
     def _settings(self, op: str, params: SearchParameters | None) -> Settings:
         sel = None if params is None or params.sel is None else params.sel._native

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import mlx.core as mx
 import numpy as np
@@ -46,6 +46,7 @@ class IndexIVF(IVFSearch, IVFEntries, ListCalls, Level1Quantizer, Index):
     """
 
     _parameters_type = SearchParametersIVF
+    _unsaved: ClassVar[tuple[str, ...]] = (*Index._unsaved, "_prepared")
     PARALLEL_MODE_NO_HEAP_INIT = 1024
 
     def __init__(self, quantizer: Index, d: int, nlist: int, code_size: int, metric: int = METRIC_L2) -> None:
@@ -153,7 +154,7 @@ class IndexIVF(IVFSearch, IVFEntries, ListCalls, Level1Quantizer, Index):
 
     def _assigned(self, x: mx.array, stream: Stream = None) -> mx.array:
         """The list of each vector, (n,)."""
-        centroids = self._plain_centroids(None) if stream is None else None
+        centroids = self._plain_centroids() if stream is None else None
         if centroids is not None and worthwhile(x.shape, self.nlist, self.quantizer.metric_type, None):
             return nearest(x, centroids)
         return self.quantizer._find(self._op("add"), x, 1, None, stream)[1][:, 0]

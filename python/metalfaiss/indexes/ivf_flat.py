@@ -58,7 +58,7 @@ class IndexIVFFlat(IndexIVF):
         """The list of each vector (n,), found without a graph; None where that is not possible, or not faster."""
         _host.check_vectors(self._op("add"), x, self.d)
         self._require_trained(self._op("add"))
-        centroids = self._plain_centroids(None)
+        centroids = self._plain_centroids()
         if centroids is None or not worthwhile(x.shape, self.nlist, self.quantizer.metric_type, None):
             return None
         plain = x.dtype == np.float32 and x.flags.c_contiguous and x.flags.aligned

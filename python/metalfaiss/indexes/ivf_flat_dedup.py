@@ -45,7 +45,7 @@ class IndexIVFFlatDedup(IndexIVFFlat):
         order = np.argsort(pairs[:, 0], kind="stable")
         self._instances, self._by_first = pairs, pairs[order]  # as they came, as files have them; and to be looked up
 
-    def _plain_centroids(self, params: SearchParameters | None) -> mx.array | None:
+    def _plain_centroids(self) -> mx.array | None:
         return None  # the ways past ``_store`` and ``_scan``
 
     def set_direct_map_type(self, type: int) -> None:

@@ -141,7 +141,7 @@ class IndexIVFSpectralHash(IndexIVF):
 
     # ----------------------------------------------------------------------------------- encoding
 
-    def _plain_centroids(self, params: SearchParameters | None) -> mx.array | None:
+    def _plain_centroids(self) -> mx.array | None:
         return None  # the ways past ``_scan``
 
     def _codec(self) -> NoReturn:
