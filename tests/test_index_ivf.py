@@ -368,3 +368,49 @@ def test_vectors_of_numpy_are_read_where_they_lie_and_not_kept(factory: str, rng
     again = index.search(before[:50], 5)
     assert np.array_equal(D, again[0])
     assert np.array_equal(I, again[1])
+
+
+def test_searches_at_once_see_every_change() -> None:
+    """A search of NumPy queries, which prepares what it can, after whatever is replaced: that of a graph."""
+    rng = np.random.default_rng(0)
+    xb, xq = rng.standard_normal((500, 8), dtype=np.float32), rng.standard_normal((3, 8), dtype=np.float32)
+    index = metalfaiss.index_factory(8, "IVF16,SQ8")
+    index.train(xb)
+    index.add(xb)
+
+    def check(queries: Any = xq) -> None:
+        D, I = index.search(queries, 4)
+        other_d, other_i = index.search(mx.array(xq), 4)
+        np.testing.assert_array_equal(I, np.array(other_i))
+        np.testing.assert_array_equal(D, np.array(other_d))
+
+    check()
+    index.nprobe = 5
+    check()
+    check(xq.astype(np.float64))
+    check(np.asfortranarray(xq))
+    index.add(xb[:50] + 1)
+    check()
+    index.by_residual = False
+    check()
+    index.by_residual = True
+    lists = metalfaiss.ArrayInvertedLists(16, 8)
+    lists.add_entries(3, np.arange(2), np.full((2, 8), 7, np.uint8))
+    index.replace_invlists(lists, True)
+    check()
+    index.quantizer.reset()
+    index.quantizer.add(xb[:16])
+    check()
+    index.quantizer = metalfaiss.IndexFlatL2(8)
+    index.quantizer.add(xb[16:32])
+    check()
+    index = copy.deepcopy(index)
+    check()
+    D, I = np.empty((3, 4), np.float32), np.empty((3, 4), np.int64)
+    assert index.search(xq, 4, D=D, I=I)[0] is D
+    np.testing.assert_array_equal(I, index.search(xq, 4)[1])
+    for wrong in (0, "4", True):
+        with pytest.raises((TypeError, ValueError), match="k must be"):
+            index.search(xq, wrong)
+    with pytest.raises(ValueError, match="x must have shape"):
+        index.search(xq[:, 1:], 4)

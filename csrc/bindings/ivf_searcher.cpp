@@ -78,8 +78,7 @@ struct IvfSearcher {
     auto shape = nb::make_tuple(queries.rows(), k_given);
     nb::object distances = empty(shape, float32), ids = empty(shape, int64);
     Buffer to_distances(distances, PyBUF_WRITABLE), to_ids(ids, PyBUF_WRITABLE);
-    ops::IvfSource source{
-        lists->snapshot(), codec, metric, {max_codes, ensure_topk_full, 0}, std::move(selector)};
+    ops::IvfSource source{lists->snapshot(), codec, metric, {max_codes, ensure_topk_full, 0}, std::move(selector)};
     {
       nb::gil_scoped_release release;
       ops::ivf_assign_and_search(source, queries.data<const float>(), queries.rows(), centers, center_metric,
