@@ -215,6 +215,11 @@ def test_what_is_planned_is_named(description: str) -> None:
         metalfaiss.index_factory(D, description)
 
 
+def test_an_error_has_the_description() -> None:
+    with pytest.raises(NotImplementedError, match=r"IndexHNSWFlat is not built yet. Received 'HNSW32'."):
+        metalfaiss.index_factory(D, "HNSW32")
+
+
 @pytest.mark.parametrize("description", BINARY_BUILT)
 def test_binary_indexes(description: str) -> None:
     ours, theirs = (module.index_binary_factory(D, description) for module in (metalfaiss, faiss))

@@ -330,6 +330,8 @@ def test_threads_search_while_one_adds() -> None:
         (ValueError, r"x must have shape \(n, 19\)", lambda i: i.search(X[:2, :3], 1)),
         (ValueError, "k must be at least 1", lambda i: i.search(X[:2], 0)),
         (ValueError, "list 20", lambda i: i.add_core(1, X[:1], None, np.array([20]))),
+        (ValueError, "finite", lambda i: (i.make_direct_map(), i.update_vectors(np.array([1]), X[:1] * np.nan))),
+        (IndexError, "at|range", lambda i: i.invlists._native.get_ids(i.nlist)),
         (ValueError, "different ids", lambda i: (i.make_direct_map(), i.update_vectors(np.array([1, 1]), X[:2]))),
         (ValueError, "must name lists from 0 to 19", lambda i: i.add_sa_codes(np.full((1, 77), 200, np.uint8))),
         (ValueError, "offset must be at most", lambda i: i.reconstruct_from_offset(0, 10**6)),

@@ -486,3 +486,11 @@ def test_errors(error, args, message):
 def test_gpu_streams_are_refused():
     with pytest.raises(ValueError, match=r"GPU|gpu"):  # without a GPU, MLX itself refuses
         knn(X, X, 1, stream=mx.gpu)
+
+
+@pytest.mark.skipif(mx.is_available(mx.gpu), reason="there is a GPU")
+@pytest.mark.parametrize("stream", [mx.gpu, mx.Device(mx.gpu)])
+def test_a_gpu_that_is_not_there(stream: mx.Device) -> None:
+    x = mx.zeros((3, 2))
+    with pytest.raises(ValueError, match=r"\[knn\] This machine must have a GPU .*: pass stream=mx.cpu"):
+        knn(x, x, 1, stream=stream)

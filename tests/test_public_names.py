@@ -1,5 +1,7 @@
 """FAISS's public names: which of those that programs use most exist here, and that constants have FAISS's values."""
 
+import inspect
+
 import faiss
 import pytest
 
@@ -43,3 +45,8 @@ def test_constants_have_the_values_of_faiss(name: str) -> None:
 @pytest.mark.parametrize("prefix", ["METRIC_", "SIMDLevel_", "IO_FLAG_", "FAISS_VERSION_"])
 def test_no_constant_is_missing(prefix: str) -> None:
     assert {name for name in dir(faiss) if name.startswith(prefix)} <= set(metalfaiss.__all__)
+
+
+def test_help_shows_the_arguments_of_constructors() -> None:
+    assert list(inspect.signature(metalfaiss.IndexFlatL2).parameters) == ["d", "dtype"]
+    assert list(inspect.signature(metalfaiss.IndexBinaryFlat).parameters) == ["d"]

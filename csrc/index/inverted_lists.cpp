@@ -179,7 +179,7 @@ void InvertedLists::add_entries(int64_t list, int64_t n, const int64_t* ids, con
   }
   InvertedList after;
   std::lock_guard lock(mutex_);
-  after = grown((*lists_)[list], n);
+  after = grown(lists_->at(list), n);
   int64_t at = after.size - n;
   std::memcpy(after.buffer->writable_codes() + at * code_size_, codes, n * code_size_);
   std::memcpy(after.buffer->writable_ids() + at, ids, n * sizeof(int64_t));
@@ -192,7 +192,7 @@ void InvertedLists::update_entries(int64_t list, int64_t offset, int64_t n, cons
   }
   InvertedList before;
   std::lock_guard lock(mutex_);
-  InvertedList& now = writable()[list];
+  InvertedList& now = writable().at(list);
   if (now.buffer.use_count() > 1 || now.buffer->borrowed()) {
     before = std::exchange(now, copied(now, now.size, now.size));
   }
@@ -203,7 +203,7 @@ void InvertedLists::update_entries(int64_t list, int64_t offset, int64_t n, cons
 void InvertedLists::resize(int64_t list, int64_t n) {
   InvertedList after;
   std::lock_guard lock(mutex_);
-  const InvertedList& now = (*lists_)[list];
+  const InvertedList& now = lists_->at(list);
   if (n > now.size) {
     int64_t size = now.size;
     after = grown(now, n - size);
@@ -282,7 +282,7 @@ int64_t InvertedLists::remove(Members members) {
 int64_t InvertedLists::remove_at(int64_t list, int64_t offset) {
   InvertedList before;
   std::lock_guard lock(mutex_);
-  InvertedList& now = writable()[list];
+  InvertedList& now = writable().at(list);
   int64_t last = now.size - 1, moved = -1;
   if (offset < last) {
     if (now.buffer.use_count() > 1 || now.buffer->borrowed()) {

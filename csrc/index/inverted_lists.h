@@ -98,7 +98,7 @@ class InvertedLists {
   int64_t nlist() const { return nlist_; }
   int64_t code_size() const { return code_size_; }
   Snapshot snapshot() const;
-  InvertedList list(int64_t list) const { return (*snapshot())[list]; }
+  InvertedList list(int64_t list) const { return snapshot()->at(list); }  // throws where there is none
   int64_t compute_ntotal() const;
 
   // Appends n entries to the lists that `assign` names (skips entries whose list is negative), in their order. Writes

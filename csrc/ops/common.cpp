@@ -16,8 +16,21 @@ void append(std::string& out, const mx::Shape& shape) {
   out += shape.size() == 1 ? ",)" : ")";
 }
 
+namespace {
+
+// MLX's own error for a GPU that is not there says nothing of the stream that is.
+mx::Stream existing_stream(const char* op, mx::StreamOrDevice s) {
+  auto* device = std::get_if<mx::Device>(&s);
+  auto* type = std::get_if<mx::Device::DeviceType>(&s);
+  bool exists = device ? mx::is_available(*device) : !type || mx::is_available(mx::Device(*type));
+  require(exists, op, "This machine must have a GPU that MLX finds: pass stream=mx.cpu. Received a GPU stream.");
+  return mx::to_stream(s);
+}
+
+}  // namespace
+
 mx::Stream kernel_stream(const char* op, mx::StreamOrDevice s) {
-  mx::Stream stream = mx::to_stream(s);
+  mx::Stream stream = existing_stream(op, s);
   if (stream.device != mx::Device::cpu && !runs_gpu_kernels(stream)) {
     require(false, op,
             "A GPU stream needs a GPU that this build can drive: pass stream=mx.cpu. Received a GPU stream. ",
@@ -28,7 +41,7 @@ mx::Stream kernel_stream(const char* op, mx::StreamOrDevice s) {
 
 mx::Stream cpu_stream(const char* op, mx::StreamOrDevice s) {
   bool named = !std::holds_alternative<std::monostate>(s);
-  mx::Stream stream = named ? mx::to_stream(s) : mx::default_stream(mx::Device::cpu);
+  mx::Stream stream = named ? existing_stream(op, s) : mx::default_stream(mx::Device::cpu);
   require(stream.device == mx::Device::cpu && !runs_gpu_kernels(stream), op,
           "A GPU has no kernel for it: pass stream=mx.cpu. Received a GPU stream.");
   return stream;

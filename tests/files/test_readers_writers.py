@@ -129,6 +129,9 @@ def test_wrong_arguments(tmp_path: Path) -> None:
         metalfaiss.read_index(3)
     with pytest.raises(TypeError, match=r"\[write_index\] The target must be a path, a writer or a binary file"):
         metalfaiss.write_index(index, 3)
+    for write, wrong in ((metalfaiss.write_index, None), (metalfaiss.write_index_binary, metalfaiss.IndexFlatL2(3))):
+        with pytest.raises(TypeError, match="The object must be of type Index"):
+            write(wrong, "never.faiss")
     with pytest.raises(TypeError, match="io_flags must be an int"):
         metalfaiss.read_index("a", "b")
     with pytest.raises(FileNotFoundError):

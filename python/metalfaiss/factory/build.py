@@ -74,7 +74,7 @@ def index_factory(d: int, description: str, metric: int = METRIC_L2, own_invlist
     if not own_invlists:
         raise NotImplementedError(f"[{op}] own_invlists must be True. Received {own_invlists!r}.")
     tree = parse(_text(op, description))
-    _require_built(op, tree)
+    _require_built(op, tree, description)
     return _build(tree, d, metric)
 
 
@@ -97,7 +97,7 @@ def index_binary_factory(d: int, description: str, own_invlists: bool = True) ->
     if not own_invlists:
         raise NotImplementedError(f"[{op}] own_invlists must be True. Received {own_invlists!r}.")
     tree = parse_binary(_text(op, description))
-    _require_built(op, tree)
+    _require_built(op, tree, description)
     return _build_binary(tree, d)
 
 
@@ -107,10 +107,10 @@ def _text(op: str, description: object) -> str:
     return description
 
 
-def _require_built(op: str, tree: Node) -> None:
+def _require_built(op: str, tree: Node, description: str) -> None:
     for part in parts(tree):
         if not is_built(part.rule) and part.rule.group not in ("graph", "two-layer"):
-            raise NotImplementedError(f"[{op}] {part.rule.builds} is not built yet. Received {part.text!r}.")
+            raise NotImplementedError(f"[{op}] {part.rule.builds} is not built yet. Received {description!r}.")
 
 
 def _class(name: str, text: str) -> Any:

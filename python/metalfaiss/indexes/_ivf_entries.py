@@ -220,6 +220,7 @@ class IVFEntries(_Base):
 
         Raises:
             TypeError, ValueError: a dtype or shape is wrong.
+            ValueError: a vector is not finite.
             RuntimeError: there is no direct map, or an id is not stored.
         """
         op = self._op("update_vectors")
@@ -230,6 +231,8 @@ class IVFEntries(_Base):
         self._check_keys(op, ids)
         lists = self._assigned(vectors)
         assign, codes = _host.to_numpy(lists, self._encode(vectors, lists))
+        if (assign < 0).any():
+            raise ValueError(f"[{op}] x must hold finite values. Received a vector that no list takes.")
         native, places = self.invlists._changed("update_entries"), self.direct_map._native
         with self._lock:
             for id, list_no, code in zip(ids.tolist(), assign.tolist(), codes, strict=True):

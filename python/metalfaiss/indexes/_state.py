@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from abc import ABCMeta, abstractmethod
 from typing import Any, ClassVar
 
 import mlx.core as mx
@@ -13,53 +11,27 @@ from numpy.typing import NDArray
 from metalfaiss import _core, _host
 from metalfaiss._host import Array, Stream
 from metalfaiss.indexes import _checks
+from metalfaiss.indexes._common import Common
 from metalfaiss.indexes._rescore import distances_to
-from metalfaiss.indexes._unsupported import Unsupported
 from metalfaiss.metrics import METRIC_L2
-from metalfaiss.ownership import Owned
 from metalfaiss.search_parameters import SearchParameters, bound
 
 __all__ = ["State"]
 
 
-class _Sealed(ABCMeta):
-    """Instances refuse public attributes that their constructor did not set, as FAISS's do: a typing error in the name
-    of a setting must not pass silently."""
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        made = super().__call__(*args, **kwargs)
-        made._sealed = True
-        return made
-
-
-class State(Unsupported, Owned, metaclass=_Sealed):
+class State(Common):
     """The base of ``Index``."""
 
-    _parameters_type: ClassVar[type[SearchParameters]] = SearchParameters
     _unsaved: ClassVar[tuple[str, ...]] = ("_lock", "_traced")
 
     def __init__(self, d: int, metric: int = METRIC_L2) -> None:
-        self._d = _host.integer(type(self).__name__, "d", d, 1)
+        super().__init__(_host.integer(type(self).__name__, "d", d, 1))
         self._metric_type = metric
-        self._init_unsaved()
-        self._gave_mlx = False
-        self.is_trained = True
         self.metric_arg = 0.0
-        self.verbose = False
 
     def _init_unsaved(self) -> None:
-        self._lock = threading.RLock()  # one change at a time; searches do not take it
+        super()._init_unsaved()
         self._traced = _core.in_tracing()
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not name.startswith("_") and "_sealed" in self.__dict__ and not hasattr(self, name):
-            raise AttributeError(f"[{type(self).__name__}] An attribute must be one of the index's. Received {name!r}.")
-        super().__setattr__(name, value)
-
-    @property
-    def d(self) -> int:
-        """The dimension of the vectors."""
-        return self._d
 
     @property
     def _width(self) -> int:
@@ -71,30 +43,9 @@ class State(Unsupported, Owned, metaclass=_Sealed):
         """What vectors are compared by: ``METRIC_L2``, ``METRIC_INNER_PRODUCT``, ..."""
         return self._metric_type
 
-    @property
-    @abstractmethod
-    def ntotal(self) -> int:
-        """How many vectors are stored."""
-
     # ----------------------------------------------------- what a subclass has, or has from Unsupported
     #
     # Arguments are checked, arrays are MLX's, and nothing here evaluates. Callers hold the lock for changes.
-
-    def _train(self, x: mx.array) -> None:
-        """Learns from ``x`` and sets ``is_trained``; here, an index that needs no training."""
-
-    @abstractmethod
-    def _search(
-        self, x: mx.array, k: int, params: SearchParameters | None, stream: Stream
-    ) -> tuple[mx.array, mx.array]:
-        """Lazy results; ``params.sel`` is native."""
-
-    @abstractmethod
-    def _reset(self) -> None: ...
-
-    def _ids(self) -> NDArray[np.int64]:
-        """All stored ids, in any order: what Python predicates are asked about."""
-        return np.arange(self.ntotal, dtype=np.int64)
 
     def _check_keys(self, op: str, keys: NDArray[np.int64]) -> None:
         """Whether ids are stored; here, for an index that numbers its vectors."""
@@ -113,9 +64,6 @@ class State(Unsupported, Owned, metaclass=_Sealed):
         """Distances (n, m) of queries (n, d) to the stored vectors of lazy ids (n, m), NaN where there is none."""
         stored = self._reconstruct_batch(ids.reshape(-1)).reshape(*ids.shape, self.d)
         return distances_to(x, stored, self.metric_type, self.metric_arg, stream)
-
-    def _check_compatible(self, op: str, other: Any) -> None:
-        """What else must be equal for a merge: by ``_require_same``."""
 
     # --------------------------------------------------------------------------- helpers of subclasses
 
@@ -142,14 +90,6 @@ class State(Unsupported, Owned, metaclass=_Sealed):
     def _accepted_parameters(self) -> _checks.Accepted:
         return self._parameters_type
 
-    def _require_trained(self, op: str) -> None:
-        if not self.is_trained:
-            raise RuntimeError(f"[{op}] The index must be trained. Received an index that is not.")
-
-    def _require_same(self, op: str, name: str, ours: object, theirs: object) -> None:
-        if ours != theirs:
-            raise RuntimeError(f"[{op}] The indexes must have the same {name}. Received {ours} and {theirs}.")
-
     def _refuse_ids(self, ids: object) -> None:
         """For an index that numbers its vectors."""
         if ids is not None:
@@ -166,22 +106,7 @@ class State(Unsupported, Owned, metaclass=_Sealed):
         self._require_trained(op)
         return _host.own(vectors)
 
-    def _op(self, method: str) -> str:
-        return f"{type(self).__name__}.{method}"
-
     def _reconstruction(self, vectors: mx.array, x: NDArray[np.float32] | None) -> Array:
         if x is None and self._gave_mlx:
             return vectors
         return _host.output(_host.to_numpy(vectors)[0], x)
-
-    # ------------------------------------------------------------------------------------ copying
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in self._unsaved}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._init_unsaved()
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(d={self.d}, ntotal={self.ntotal})"

@@ -92,63 +92,6 @@ class Index(Stored, CCalls, CodeCalls, ExCalls):
             self._add_with_ids(vectors, given)
             self._gave_mlx |= isinstance(x, mx.array)
 
-    def reset(self) -> None:
-        """Removes all vectors."""
-        with self._lock:
-            self._reset()
-            self._gave_mlx = False
-
-    def remove_ids(self, x: Any) -> int:
-        """Removes vectors. Where an index numbers them, those behind move up.
-
-        Args:
-            x: a selector, a predicate, or ids of shape (n,); ids that are not stored are ignored.
-
-        Returns:
-            How many were removed.
-
-        Raises:
-            TypeError: ``x`` is none of these.
-            RuntimeError: the type of index cannot remove vectors.
-        """
-        selector = _checks.removed(self._op("remove_ids"), x)
-        with self._lock:
-            return self._remove_ids(selector._bound(self._ids))
-
-    def merge_from(self, otherIndex: Index, add_id: int = 0) -> None:
-        """Moves the vectors of another index behind those of this one; the other one is empty then.
-
-        Args:
-            otherIndex: an index of the same type and form.
-            add_id: added to its ids, where an index keeps ids.
-
-        Raises:
-            TypeError: ``add_id`` is not an integer.
-            ValueError: ``otherIndex`` is this index.
-            RuntimeError: the indexes are not compatible.
-        """
-        op = self._op("merge_from")
-        add_id = _host.require_int(op, "add_id", add_id)
-        if otherIndex is self:
-            raise ValueError(f"[{op}] otherIndex must be another index. Received the index itself.")
-        self.check_compatible_for_merge(otherIndex)
-        first, second = sorted((self, otherIndex), key=id)  # one order for all threads
-        with first._lock, second._lock:
-            self._merge_from(otherIndex, add_id)
-            self._gave_mlx |= otherIndex._gave_mlx
-
-    def check_compatible_for_merge(self, otherIndex: Index) -> None:
-        """Whether ``merge_from`` would take the index.
-
-        Raises:
-            RuntimeError: it would not.
-        """
-        op = self._op("check_compatible_for_merge")
-        self._require_same(op, "type", type(self).__name__, type(otherIndex).__name__)
-        self._require_same(op, "d", self.d, otherIndex.d)
-        self._require_same(op, "metric_type", self.metric_type, otherIndex.metric_type)
-        self._check_compatible(op, otherIndex)
-
     # ---------------------------------------------------------------------------------- searching
 
     @overload

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from abc import abstractmethod
-from typing import Any, ClassVar, overload
+from typing import Any, overload
 
 import mlx.core as mx
 import numpy as np
@@ -16,16 +14,14 @@ from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes import _checks
 from metalfaiss.indexes._c_calls import CCalls
 from metalfaiss.indexes._code_store import Codes
-from metalfaiss.indexes._state import _Sealed
-from metalfaiss.indexes._unsupported import Unsupported
+from metalfaiss.indexes._common import Common
 from metalfaiss.metrics import METRIC_L2
-from metalfaiss.ownership import Owned
 from metalfaiss.search_parameters import SearchParameters, bound
 
 __all__ = ["IndexBinary"]
 
 
-class IndexBinary(Unsupported, CCalls, Owned, metaclass=_Sealed):
+class IndexBinary(Common, CCalls):
     """Codes of ``d`` bits that can be searched by Hamming distance, numbered from 0 in the order they are added.
 
     Codes are uint8, shape (n, d / 8), NumPy or ``mx.array``; results are NumPy for NumPy, lazy for ``mx.array``.
@@ -36,25 +32,12 @@ class IndexBinary(Unsupported, CCalls, Owned, metaclass=_Sealed):
     """
 
     metric_type = METRIC_L2
-    _parameters_type: ClassVar[type[SearchParameters]] = SearchParameters
-    _unsaved: ClassVar[tuple[str, ...]] = ("_lock",)
 
     def __init__(self, d: int) -> None:
         name = type(self).__name__
-        self._d = _host.integer(name, "d", d, 8)
+        super().__init__(_host.integer(name, "d", d, 8))
         if d % 8:
             raise ValueError(f"[{name}] d must be a multiple of 8. Received {d}.")
-        self._init_unsaved()
-        self.is_trained = True
-        self.verbose = False
-
-    def _init_unsaved(self) -> None:
-        self._lock = threading.RLock()  # one change at a time; searches do not take it
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not name.startswith("_") and "_sealed" in self.__dict__ and not hasattr(self, name):
-            raise AttributeError(f"[{type(self).__name__}] An attribute must be one of the index's. Received {name!r}.")
-        super().__setattr__(name, value)
 
     @property
     def _width(self) -> int:
@@ -62,19 +45,9 @@ class IndexBinary(Unsupported, CCalls, Owned, metaclass=_Sealed):
         return self.code_size
 
     @property
-    def d(self) -> int:
-        """The bits of a code."""
-        return self._d
-
-    @property
     def code_size(self) -> int:
         """The bytes of a code."""
         return self._d // 8
-
-    @property
-    @abstractmethod
-    def ntotal(self) -> int:
-        """How many codes are stored."""
 
     # ------------------------------------------------------------------------------------ storing
 
@@ -104,7 +77,7 @@ class IndexBinary(Unsupported, CCalls, Owned, metaclass=_Sealed):
             RuntimeError: the index is not trained.
         """
         codes = self._codes_of("add", "x", x)
-        self._require_trained("add")
+        self._require_trained(self._op("add"))
         with self._lock:
             self._add(_host.own(codes))
 
@@ -120,64 +93,10 @@ class IndexBinary(Unsupported, CCalls, Owned, metaclass=_Sealed):
             RuntimeError: the index is not trained, or numbers its codes itself: wrap it in ``IndexBinaryIDMap``.
         """
         codes = self._codes_of("add_with_ids", "x", x)
-        self._require_trained("add_with_ids")
+        self._require_trained(self._op("add_with_ids"))
         given = _checks.stored_ids(self._op("add_with_ids"), ids, codes.shape[0])
         with self._lock:
             self._add_with_ids(_host.own(codes), given)
-
-    def reset(self) -> None:
-        """Removes all codes."""
-        with self._lock:
-            self._reset()
-
-    def remove_ids(self, x: Any) -> int:
-        """Removes codes. Where an index numbers them, those behind move up.
-
-        Args:
-            x: a selector, a predicate, or ids of shape (n,); ids that are not stored are ignored.
-
-        Returns:
-            How many were removed.
-
-        Raises:
-            TypeError: ``x`` is none of these.
-            RuntimeError: the type of index cannot remove codes.
-        """
-        selector = _checks.removed(self._op("remove_ids"), x)
-        with self._lock:
-            return self._remove_ids(selector._bound(self._ids))
-
-    def merge_from(self, otherIndex: IndexBinary, add_id: int = 0) -> None:
-        """Moves the codes of another index behind those of this one; the other one is empty then.
-
-        Args:
-            otherIndex: an index of the same type and form.
-            add_id: added to its ids, where an index keeps ids.
-
-        Raises:
-            TypeError: ``add_id`` is not an integer.
-            ValueError: ``otherIndex`` is this index.
-            RuntimeError: the indexes are not compatible.
-        """
-        op = self._op("merge_from")
-        add_id = _host.require_int(op, "add_id", add_id)
-        if otherIndex is self:
-            raise ValueError(f"[{op}] otherIndex must be another index. Received the index itself.")
-        self.check_compatible_for_merge(otherIndex)
-        first, second = sorted((self, otherIndex), key=id)  # one order for all threads
-        with first._lock, second._lock:
-            self._merge_from(otherIndex, add_id)
-
-    def check_compatible_for_merge(self, otherIndex: IndexBinary) -> None:
-        """Whether ``merge_from`` would take the index.
-
-        Raises:
-            RuntimeError: it would not.
-        """
-        op = self._op("check_compatible_for_merge")
-        self._require_same(op, "type", type(self).__name__, type(otherIndex).__name__)
-        self._require_same(op, "d", self.d, otherIndex.d)
-        self._check_compatible(op, otherIndex)
 
     # ---------------------------------------------------------------------------------- searching
 
@@ -328,25 +247,8 @@ class IndexBinary(Unsupported, CCalls, Owned, metaclass=_Sealed):
 
     # ----------------------------------------------------- what a subclass has, or has from Unsupported
 
-    def _train(self, x: mx.array) -> None:
-        """Learns from ``x`` and sets ``is_trained``; here, an index that needs no training."""
-
-    @abstractmethod
-    def _search(
-        self, x: mx.array, k: int, params: SearchParameters | None, stream: Stream
-    ) -> tuple[mx.array, mx.array]: ...
-
-    @abstractmethod
-    def _reset(self) -> None: ...
-
-    def _ids(self) -> NDArray[np.int64]:
-        return np.arange(self.ntotal, dtype=np.int64)
-
     def _check_keys(self, op: str, keys: NDArray[np.int64]) -> None:
         _checks.in_range(op, keys, self.ntotal, "codes")
-
-    def _check_compatible(self, op: str, other: Any) -> None:
-        """What else must be equal for a merge: by ``_require_same``."""
 
     # --------------------------------------------------------------------------- helpers of subclasses
 
@@ -360,28 +262,8 @@ class IndexBinary(Unsupported, CCalls, Owned, metaclass=_Sealed):
         return x if isinstance(x, mx.array) else mx.array(np.ascontiguousarray(x))
 
     def _parameters(self, method: str, params: SearchParameters | None) -> SearchParameters | None:
-        self._require_trained(method)
-        checked = _checks.parameters(self._op(method), params, self._parameters_type)
+        op = self._op(method)
+        self._require_trained(op)
+        checked = _checks.parameters(op, params, self._parameters_type)
         out: SearchParameters | None = bound(checked, self._ids)
         return out
-
-    def _require_trained(self, method: str) -> None:
-        if not self.is_trained:
-            raise RuntimeError(f"[{self._op(method)}] The index must be trained. Received an index that is not.")
-
-    def _require_same(self, op: str, name: str, ours: object, theirs: object) -> None:
-        if ours != theirs:
-            raise RuntimeError(f"[{op}] The indexes must have the same {name}. Received {ours} and {theirs}.")
-
-    def _op(self, method: str) -> str:
-        return f"{type(self).__name__}.{method}"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in self._unsaved}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._init_unsaved()
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(d={self.d}, ntotal={self.ntotal})"

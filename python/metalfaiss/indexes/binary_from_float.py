@@ -57,7 +57,7 @@ class IndexBinaryFromFloat(IndexBinary):
         self.index._reset()
 
     def _parameters(self, method: str, params: SearchParameters | None) -> SearchParameters | None:
-        self._require_trained(method)
+        self._require_trained(self._op(method))
         return params  # the index inside checks them
 
     def _search(

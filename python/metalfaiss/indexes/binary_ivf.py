@@ -198,7 +198,7 @@ class IndexBinaryIVF(IndexBinary):
 
     def _preassigned(self, method: str, x: Array, Iq: Array) -> tuple[mx.array, mx.array]:
         codes = self._codes_of(method, "x", x)
-        self._require_trained(method)
+        self._require_trained(self._op(method))
         probes = mx.array(Iq) if not isinstance(Iq, mx.array) else Iq
         if probes.ndim != 2 or probes.shape[0] != codes.shape[0]:
             raise ValueError(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from metalfaiss import _core
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.binary import IndexBinary
-from metalfaiss.inverted_lists import ArrayInvertedLists
+from metalfaiss.inverted_lists import ArrayInvertedLists, InvertedLists
 from metalfaiss.io import (  # each registers what it reads and writes
     binary,
     binary_ivf,
@@ -136,12 +136,12 @@ def write_index(idx: Index, fname: Target, io_flags: int = 0) -> None:
         RuntimeError: FAISS's format has no form for the index.
         TypeError: an argument is wrong.
     """
-    write_record("write_index", "index", node_of(idx), fname)
+    write_record("write_index", "index", _node("write_index", idx, Index), fname)
 
 
 def serialize_index(index: Index, io_flags: int = 0) -> NDArray[np.uint8]:
     """What ``write_index`` writes, as an array of uint8."""
-    return _core.write_faiss_memory("serialize_index", "index", node_of(index))
+    return _core.write_faiss_memory("serialize_index", "index", _node("serialize_index", index, Index))
 
 
 def deserialize_index(data: Any, io_flags: int = 0) -> Any:
@@ -164,12 +164,14 @@ def read_index_binary(fname: Source, io_flags: int = 0) -> Any:
 
 def write_index_binary(idx: IndexBinary, fname: Target) -> None:
     """Writes a binary index; arguments, errors and guarantees are those of ``write_index``."""
-    write_record("write_index_binary", "binary", node_of(idx), fname)
+    write_record("write_index_binary", "binary", _node("write_index_binary", idx, IndexBinary), fname)
 
 
 def serialize_index_binary(index: IndexBinary) -> NDArray[np.uint8]:
     """What ``write_index_binary`` writes, as an array of uint8."""
-    return _core.write_faiss_memory("serialize_index_binary", "binary", node_of(index))
+    return _core.write_faiss_memory(
+        "serialize_index_binary", "binary", _node("serialize_index_binary", index, IndexBinary)
+    )
 
 
 def deserialize_index_binary(data: Any, io_flags: int = 0) -> Any:
@@ -184,7 +186,7 @@ def read_VectorTransform(fname: Source) -> Any:
 
 def write_VectorTransform(vt: VectorTransform, fname: Target) -> None:
     """Writes a vector transform; errors and guarantees are those of ``write_index``."""
-    write_record("write_VectorTransform", "transform", node_of(vt), fname)
+    write_record("write_VectorTransform", "transform", _node("write_VectorTransform", vt, VectorTransform), fname)
 
 
 def read_InvertedLists(fname: Source, io_flags: int = 0) -> Any:
@@ -194,7 +196,7 @@ def read_InvertedLists(fname: Source, io_flags: int = 0) -> Any:
 
 def write_InvertedLists(ils: ArrayInvertedLists | None, fname: Target) -> None:
     """Writes inverted lists; errors and guarantees are those of ``write_index``."""
-    write_record("write_InvertedLists", "lists", node_of(ils), fname)
+    write_record("write_InvertedLists", "lists", _node("write_InvertedLists", ils, InvertedLists | None), fname)
 
 
 def inspect(fname: Source) -> dict[str, Any]:
@@ -208,6 +210,13 @@ def inspect(fname: Source) -> dict[str, Any]:
     """
     source = MappedFileIOReader(fname) if isinstance(fname, str) else fname
     return contents(read_record("inspect", "any", source, False))
+
+
+def _node(op: str, value: Any, wanted: Any) -> Any:
+    if not isinstance(value, wanted):
+        name = getattr(wanted, "__name__", wanted)
+        raise TypeError(f"[{op}] The object must be of type {name}. Received {type(value).__name__}.")
+    return node_of(value)
 
 
 def _read(op: str, domain: str, source: Source, io_flags: int) -> Any:
