@@ -175,6 +175,35 @@ def test_stored_values_that_are_not_finite(kind: str, bad: float) -> None:
     assert not np.isnan(D_).any()
 
 
+@pytest.mark.parametrize("kind", ["IDMap,Flat", "IDMap2,BIVF4", "IDMap,BFlat"])
+def test_vectors_without_ids(kind: str) -> None:
+    """Vectors that were added past an index that maps ids: their ids would be read beyond its table."""
+    index = made(kind)
+    index.index.add(rows_for(index))
+    for call in (index.search, index.range_search):
+        with pytest.raises(RuntimeError, match=r"Every vector inside must have an id. Received 63 vectors and 60"):
+            call(rows_for(index), 2)
+    metalfaiss.copy_array_to_vector(np.arange(63), index.id_map)
+    assert index.search(rows_for(index), 2)[1].max() < 63
+
+
+def test_refined_distances_that_are_not_finite() -> None:
+    index = made("SQ8,RFlat", filled=False)
+    rows = X.copy()
+    rows[7, 0] = np.inf
+    index.add(rows)
+    D_, I = index.search(np.ones((1, D), np.float32), 60)
+    assert np.isfinite(D_).all()
+    assert 7 not in I
+    assert (I[0, -1], D_[0, -1]) == (-1, np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize("scale", [np.nan, np.inf, 1e30])
+def test_training_of_values_without_a_finite_covariance(scale: float) -> None:
+    with pytest.raises(RuntimeError, match=r"\[PCAMatrix.train\] x must have a finite covariance"):
+        metalfaiss.PCAMatrix(D, 4).train((X - 0.5) * np.float32(scale))
+
+
 @pytest.mark.parametrize("kind", ["PCA4,Flat", "SQ8", "LSHt", "IVF4,Flat", "IVF4,SQ8", "ITQ4,LSH", "BIVF4"])
 def test_not_trained(kind: str) -> None:
     make = metalfaiss.index_binary_factory if kind in BINARY else metalfaiss.index_factory

@@ -26,6 +26,16 @@ def mapped(I: mx.array, ids: mx.array, stream: Stream) -> mx.array:
     )
 
 
+def require_ids(op: str, vectors: int, ids: int) -> None:
+    """For an index that maps ids: those of vectors that were added past it would be read beyond its table.
+
+    Raises:
+        RuntimeError: there are more vectors than ids.
+    """
+    if vectors > ids:
+        raise RuntimeError(f"[{op}] Every vector inside must have an id. Received {vectors} vectors and {ids} ids.")
+
+
 def shifted(I: mx.array, by: int, stream: Stream) -> mx.array:
     """``I + by``, and -1 where I is."""
     moved = mx.add(I, mx.array(by, dtype=mx.int64), stream=stream)

@@ -12,6 +12,7 @@ from metalfaiss._host import Stream
 from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes._code_store import Within
 from metalfaiss.indexes._inner import inner_trained
+from metalfaiss.indexes._merge import mapped, require_ids
 from metalfaiss.indexes.binary import IndexBinary
 from metalfaiss.search_parameters import SearchParameters, with_selector
 from metalfaiss.selectors import IDSelectorTranslated
@@ -101,29 +102,31 @@ class IndexBinaryIDMap(IndexBinary):
         self.index.check_compatible_for_merge(other.index)
 
     def _merge_from(self, other: IndexBinaryIDMap, add_id: int) -> None:
-        ids = np.concatenate([self._id_map, other._id_map + add_id])
-        self.index.merge_from(other.index)
-        self._id_map, other._id_map = ids, other._id_map[:0]
+        before = self._id_map
+        self._id_map = np.concatenate([before, other._id_map + add_id])
+        try:
+            self.index.merge_from(other.index)
+        except BaseException:
+            self._id_map = before
+            raise
+        other._id_map = other._id_map[:0]
 
-    def _inner(self, params: SearchParameters | None, id_map: Ids) -> SearchParameters | None:
+    def _inner(self, op: str, params: SearchParameters | None) -> SearchParameters | None:
+        require_ids(op, self.index.ntotal, self._id_map.size)
         if params is None or params.sel is None:
             return params
-        return with_selector(params, IDSelectorTranslated(id_map, params.sel))
+        return with_selector(params, IDSelectorTranslated(self._id_map, params.sel))
 
     def _search(
         self, x: mx.array, k: int, params: SearchParameters | None, stream: Stream
     ) -> tuple[mx.array, mx.array]:
-        id_map = self._id_map
-        D, I = self.index._search(x, k, self._inner(params, id_map), stream)
-        if not id_map.size:
-            return D, I
-        ids = mx.take(mx.array(id_map), mx.maximum(I, 0, stream=stream), stream=stream)
-        return D, mx.where(mx.less(I, 0, stream=stream), I, ids, stream=stream)
+        D, I = self.index._search(x, k, self._inner(self._op("search"), params), stream)
+        return D, mapped(I, mx.array(self._id_map), stream)  # the ids after the search: those of all that it found
 
     def _range_search(self, x: mx.array, radius: float, params: SearchParameters | None, stream: Stream) -> Within:
-        id_map = self._id_map
-        lims, D, I = self.index._range_search(x, radius, self._inner(params, id_map), stream)
-        return lims, D, id_map[I]
+        inner = self._inner(self._op("range_search"), params)
+        lims, D, I = self.index._range_search(x, radius, inner, stream)
+        return lims, D, self._id_map[I]
 
     def _ids(self) -> Ids:
         return self._id_map

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import mlx.core as mx
@@ -83,8 +85,9 @@ class IndexIDMap(Index):
             self._lazy_ids = known
         return _merge.mapped(I, known[1], stream)
 
-    def _inner(self, params: SearchParameters | None) -> SearchParameters | None:
+    def _inner(self, op: str, params: SearchParameters | None) -> SearchParameters | None:
         """Parameters for the index inside: the filter by its positions."""
+        _merge.require_ids(op, self.index.ntotal, self._count)
         sel = None if params is None else params._filter()
         return params if sel is None else with_selector(params, IDSelectorTranslated(self._ids(), sel))
 
@@ -98,10 +101,16 @@ class IndexIDMap(Index):
         self._unsupported("add", "; add_with_ids takes its place")
 
     def _add_with_ids(self, x: mx.array, ids: NDArray[np.int64]) -> None:
-        count = self._count
-        self._append_ids(ids)  # first: a search may meet ids without vectors, never vectors without ids
-        try:
+        with self._appended(ids):
             self.index._add(x)
+
+    @contextmanager
+    def _appended(self, ids: NDArray[np.int64]) -> Iterator[None]:
+        """Ids of vectors that are added within, first: a search may meet ids without vectors, never the reverse."""
+        count = self._count
+        self._append_ids(ids)
+        try:
+            yield
         except BaseException:
             self._count = count
             self._version += 1
@@ -110,25 +119,28 @@ class IndexIDMap(Index):
     def _add_sa_codes(self, codes: NDArray[np.uint8], ids: NDArray[np.int64] | None) -> None:
         if ids is None:
             raise RuntimeError(f"[{self._op('add_sa_codes')}] ids must be given. Received None.")
-        self.index._add_sa_codes(codes, None)
-        self._append_ids(ids)
+        with self._appended(ids):
+            self.index._add_sa_codes(codes, None)
 
     def _search(
         self, x: mx.array, k: int, params: SearchParameters | None, stream: Stream
     ) -> tuple[mx.array, mx.array]:
-        D, I = self.index._find(self._op("search"), x, k, self._inner(params), stream)
+        op = self._op("search")
+        D, I = self.index._find(op, x, k, self._inner(op, params), stream)
         return D, self._map(I, stream)
 
     def _search_and_reconstruct(
         self, x: mx.array, k: int, params: SearchParameters | None, stream: Stream
     ) -> tuple[mx.array, mx.array, mx.array]:
-        D, I, R = self.index._search_and_reconstruct(x, k, self._inner(params), stream)
+        inner = self._inner(self._op("search_and_reconstruct"), params)
+        D, I, R = self.index._search_and_reconstruct(x, k, inner, stream)
         return D, self._map(I, stream), R
 
     def _range_search(
         self, x: mx.array, radius: float, params: SearchParameters | None, stream: Stream
     ) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int64]]:
-        lims, D, I = self.index._find_within(self._op("range_search"), x, radius, self._inner(params), stream)
+        op = self._op("range_search")
+        lims, D, I = self.index._find_within(op, x, radius, self._inner(op, params), stream)
         return lims, D, self._ids()[I]
 
     def _remove_ids(self, selector: IDSelector) -> int:
@@ -144,8 +156,8 @@ class IndexIDMap(Index):
         self.index.check_compatible_for_merge(other.index)
 
     def _merge_from(self, other: IndexIDMap, add_id: int) -> None:
-        self.index._merge_from(other.index, self.index.ntotal if not self.index._renumbers() else 0)
-        self._append_ids(other._ids() + add_id)
+        with self._appended(other._ids() + add_id):
+            self.index._merge_from(other.index, self.index.ntotal if not self.index._renumbers() else 0)
         other._set_ids(np.empty(0, dtype=np.int64))
 
     def _reset(self) -> None:

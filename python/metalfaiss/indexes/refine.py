@@ -101,8 +101,9 @@ class IndexRefine(Index):
     ) -> tuple[mx.array, mx.array]:
         _, I = self._candidates(self._op("search"), x, k, params, stream)
         D = self.refine_index._distances_at(x, I, stream)
-        bad = mx.logical_or(mx.less(I, 0, stream=stream), mx.isnan(D, stream=stream), stream=stream)
-        D = mx.where(bad, mx.array(worst(self.metric_type)), D, stream=stream)
+        good = mx.logical_and(mx.greater_equal(I, 0, stream=stream), mx.isfinite(D, stream=stream), stream=stream)
+        D = mx.where(good, D, mx.array(worst(self.metric_type)), stream=stream)
+        I = mx.where(good, I, mx.array(-1, dtype=I.dtype), stream=stream)
         D, at = select_k(D, k, largest=is_similarity_metric(self.metric_type), stream=stream)
         return D, mx.take_along_axis(I, mx.stop_gradient(at, stream=stream), axis=-1, stream=stream)
 

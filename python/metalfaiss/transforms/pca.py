@@ -62,11 +62,16 @@ class PCAMatrix(LinearTransform):
         mean = mx.mean(x, axis=0) if self.have_bias else mx.zeros((self.d_in,))
         centred = x - mean
         if n >= self.d_in:
-            covariance = gemm_at_b(centred, centred)
-            _, values, vectors = topk_svd(covariance, self.d_in)
+            factored = gemm_at_b(centred, centred)
+            _, values, vectors = topk_svd(factored, self.d_in)
         else:
-            _, singular, vectors = topk_svd(centred, n)
+            factored = centred
+            _, singular, vectors = topk_svd(factored, n)
             values = mx.concatenate([mx.square(singular), mx.zeros((self.d_in - n,))])
+        if not _host.to_numpy(mx.all(mx.isfinite(factored)))[0]:
+            raise RuntimeError(
+                f"[{op}] x must have a finite covariance. Received NaNs, infinities or too large values."
+            )
         self.mean, self.eigenvalues, self.PCAMat = (
             Float32Vector(a.reshape(-1)) for a in _host.to_numpy(mean, values, vectors)
         )
