@@ -191,11 +191,9 @@ inline void add_slowly(device float* z, device const float* a, device const floa
   }
 }
 
-[[max_total_threads_per_threadgroup(THREADS)]] kernel void z_step_tensor(
-    device const float* a [[buffer(0)]], device const float* v [[buffer(1)]], device float* out [[buffer(2)]],
-    constant GemmParams& p [[buffer(3)]], threadgroup float* memory [[threadgroup(0)]],
-    uint3 group [[threadgroup_position_in_grid]], uint simd_index [[simdgroup_index_in_threadgroup]],
-    uint lane [[thread_index_in_simdgroup]]) {
+// The sum of a slab, by all threads.
+inline void make_slab(device const float* a, device const float* v, device float* out, constant GemmParams& p,
+                      threadgroup float* memory, uint slab, uint simd_index, uint lane) {
   threadgroup float4* parts = (threadgroup float4*)(memory + 2 * PANEL * STRIDE);
   threadgroup float* y = memory + 2 * PANEL * STRIDE + SIMDS * 4 * PART;
   Place at;
@@ -205,7 +203,7 @@ inline void add_slowly(device float* z, device const float* a, device const floa
   at.t = at.lane % 4;
   at.column = 64 * at.simd;
   int thread_index = at.simd * 32 + at.lane;
-  long begin = group.x * p.slab, end = min(long(begin + p.slab), long(p.contraction));
+  long begin = slab * p.slab, end = min(long(begin + p.slab), long(p.contraction));
 
   float part_of_v[16 * K_TILES], sum[16 * K_TILES];
   clear(sum, 16 * K_TILES);
@@ -248,7 +246,7 @@ inline void add_slowly(device float* z, device const float* a, device const floa
   for (int s = 0; s < SIMDS; s++) {
     not_finite += y[s];
   }
-  device float* z = output_matrix(out, p, group.x, 0u);
+  device float* z = output_matrix(out, p, slab, 0u);
   if (not_finite > 0.0f) {
     add_slowly(z, a, v, p, begin, end, y + SIMDS, thread_index);
     return;
@@ -259,5 +257,24 @@ inline void add_slowly(device float* z, device const float* a, device const floa
     if (place.x < p.rows && place.y < p.columns) {
       z[place.x * p.columns + place.y] = sum[i];
     }
+  }
+}
+
+[[max_total_threads_per_threadgroup(THREADS)]] kernel void z_step_tensor(
+    device const float* a [[buffer(0)]], device const float* v [[buffer(1)]], device float* out [[buffer(2)]],
+    constant GemmParams& p [[buffer(3)]], threadgroup float* memory [[threadgroup(0)]],
+    uint3 group [[threadgroup_position_in_grid]], uint simd_index [[simdgroup_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]]) {
+  make_slab(a, v, out, p, memory, group.x, simd_index, lane);
+}
+
+// The slabs that z_step_half.metal flagged.
+[[max_total_threads_per_threadgroup(THREADS)]] kernel void z_step_repair(
+    device const float* a [[buffer(0)]], device const float* v [[buffer(1)]], device float* out [[buffer(2)]],
+    device const uint* flags [[buffer(3)]], constant GemmParams& p [[buffer(4)]],
+    threadgroup float* memory [[threadgroup(0)]], uint3 group [[threadgroup_position_in_grid]],
+    uint simd_index [[simdgroup_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]]) {
+  if (flags[group.x] != 0u) {
+    make_slab(a, v, out, p, memory, group.x, simd_index, lane);
   }
 }

@@ -43,6 +43,9 @@ class Executor {
   // Bytes of threadgroup memory that a launch may have.
   virtual int64_t threadgroup_bytes() const { return 32 << 10; }
 
+  // Threadgroups that fill the device where each wants all of a multiprocessor's threadgroup memory.
+  virtual int64_t multiprocessors() const { return 132; }
+
   // How its kernels are compiled, for show_config().
   virtual std::string description() const = 0;
 };

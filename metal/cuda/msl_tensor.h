@@ -17,6 +17,13 @@ MSL_FN void load_tiles(const half* x, uint* words) {
                : "memory");
 }
 
+MSL_FN void load_tiles_turned(const half* x, uint* words) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+               : "r"(shared_address(x))
+               : "memory");
+}
+
 MSL_FN void multiply_tiles(float* c, const uint* a, const uint* b) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
       "{%0, %1, %2, %3};"

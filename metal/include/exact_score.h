@@ -6,22 +6,13 @@
 #pragma once
 
 #include "double_float.h"
+#include "exponent.h"
 
 #define NO_SCORE 0xfffffffffffffffful  // not finite in float32: no result. Behind every score
 #define ZERO_SCORE 0x8000000000000000ul
 
 inline bool is_finite(float x) {
   return (as_type<uint>(x) & 0x7f800000u) != 0x7f800000u;
-}
-
-// 2^n, -126 <= n <= 127.
-inline float power_of_2(int n) {
-  return as_type<float>(uint(n + 127) << 23);
-}
-
-// The exponent of a normal x, otherwise the smallest.
-inline int exponent_of(float x) {
-  return max(int((as_type<uint>(x) >> 23) & 255u) - 127, -126);
 }
 
 // x 2^n, for any n from -500 to 500.

@@ -18,6 +18,18 @@ inline void load_tiles(threadgroup const half* x, thread uint* words) {
   }
 }
 
+// The same tiles, turned: lane l gets elements 2 (l % 4) and the next of column l / 4 of each.
+inline void load_tiles_turned(threadgroup const half* x, thread uint* words) {
+  uint4 row = *(threadgroup const uint4*)x;
+  uint lane = simd_prefix_exclusive_sum(1u), column = lane / 4u;
+  for (uint t = 0u; t < 4u; t++) {
+    uint4 upper = simd_shuffle(row, ushort(8u * t + 2u * (lane % 4u)));
+    uint4 lower = simd_shuffle(row, ushort(8u * t + 2u * (lane % 4u) + 1u));
+    uint shift = column % 2u * 16u;
+    words[t] = (upper[column / 2u] >> shift & 0xffffu) | (lower[column / 2u] >> shift & 0xffffu) << 16;
+  }
+}
+
 inline void multiply_tiles(thread float* c, thread const uint* a, thread const uint* b) {
   uint lane = simd_prefix_exclusive_sum(1u), row = 4u * (lane / 4u), column = 8u * (lane % 4u);
   for (uint k = 0u; k < 8u; k++) {  // pairs of columns of a

@@ -37,12 +37,6 @@ inline float4 load_columns(device const T* row, int c, constant KnnScanParams& p
   return x;
 }
 
-// The shift that brings the largest element of a row to [2^14, 2^15), where 16 bits hold it and as much as possible of
-// those that are smaller.
-inline int shift_of(float largest) {
-  return clamp(14 - exponent_of(largest), -100, 100);
-}
-
 // Puts a pair that is below the threshold behind those on its query's list. What finds no room is counted.
 inline void add_pair(ulong pair, uint query, uint threshold, device ulong* lists, device atomic_uint* counts,
                      constant KnnScanParams& p) {

@@ -22,11 +22,15 @@ def operands(m: int, n: int, k: int) -> tuple[mx.array, mx.array]:
     )
 
 
-def is_tensor(simulator: Simulator) -> bool:
+def kernels(simulator: Simulator) -> set[str]:
     mx.synchronize()
     found = {step.kernel for step in simulator.traffic}
     simulator.traffic.clear()
-    return "z_step_tensor" in found
+    return found
+
+
+def is_tensor(simulator: Simulator) -> bool:
+    return bool(kernels(simulator) & {"z_step_tensor", "z_step_half"})
 
 
 # Around panels of 16 and 32 rows, simdgroups of 64 columns and tiles of 8: one slab, several, and more than a panel.

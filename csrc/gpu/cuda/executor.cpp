@@ -169,6 +169,11 @@ class CudaExecutor : public Executor {
     return bytes;
   }
 
+  int64_t multiprocessors() const override {
+    static const int64_t count = attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
+    return count;
+  }
+
   std::string description() const override { return describe_kernels(mx::cu::device(0)); }
 };
 

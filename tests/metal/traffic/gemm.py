@@ -33,3 +33,13 @@ CASES += [_case(op, 1024, 256, 32, mx.float16) for op in _OPS]
 CASES += [_case(op, 512, 128, 16, by_columns=True) for op in _OPS]
 CASES += [_case("z_step", 100, 1024, 32), _case("z_step", 100, 2048, 8), _case("z_step", 100, 512, 64)]
 CASES += [_case("z_step", 100, 256, 128)]
+CASES += [
+    Case(
+        "z_step float32 512x256, k=16, on tensor cores",
+        lambda: mx.eval(z_step(mx.ones((512, 256)), mx.ones((256, 16)))),
+        ("input 0",),
+        4 * 512 * 256,
+        1.0,
+        multiplies=True,
+    )
+]
