@@ -138,6 +138,30 @@ def test_a_borrowed_matrix_is_read_where_it_lies(rng: np.random.Generator) -> No
         assert not _core.all_finite(seen)
 
 
+@pytest.mark.parametrize(("n", "k", "d"), [(300, 70, 24), (97, 129, 5), (40, 200, 300)])
+def test_assignment_with_bounds_is_the_same(simd_level: str, n: int, k: int, d: int, rng: np.random.Generator) -> None:
+    x, c = points(n, d, 1), points(k, d, 2)
+    x[5, 0], x[6] = np.nan, 1e25  # bounds of what is nowhere near are no bounds
+    before, measured = None, []
+    for moved in (1.0, 0.02, 0.0, 0.3, 0.01, 3.0, 0.0):  # of the length of a coordinate
+        c = c + np.float32(moved) * rng.standard_normal((k, d)).astype(np.float32)
+        if moved == 0.3:
+            c[3] = 1e22  # too long for sums of squares
+        elif moved == 3.0:
+            c[3] = x[0]
+        rows = mx.array(c)
+        D, I, count, *bounds = _core.kmeans_assign(mx.array(x), rows, before, keep=True)
+        plain = _core.kmeans_assign(mx.array(x), rows)
+        assert np.array_equal(np.array(I), np.array(plain[1]))
+        assert np.array_equal(np.array(D), np.array(plain[0]))
+        apart = np.sqrt(((x[:, None].astype(np.float64) - c[None]) ** 2).sum(-1))
+        lower = np.array(bounds[0])[:, :k] * np.float64(bounds[1].item())
+        assert (lower <= np.where(np.isnan(apart), 0, apart) * (1 + 1e-6)).all()
+        measured.append(count.item())
+        before = (rows, I, *bounds)
+    assert measured[2] < 3 * n + 3 * k, "where nothing moves, each measures its last centroid and hardly any other"
+
+
 @pytest.mark.parametrize("most", [-1.0, 0.25])
 def test_training_is_the_same_by_rounded_vectors(most: float, monkeypatch: pytest.MonkeyPatch) -> None:
     x = points(1500, 140)
@@ -193,6 +217,17 @@ def test_wrong_shapes_are_refused() -> None:
         _core.kmeans_assign(x, mx.zeros((4, 2)))
     with pytest.raises(ValueError, match="centroids must have rows"):
         _core.kmeans_assign(x, mx.zeros((0, 3)))
+    bounds = mx.zeros((4, 64), dtype=mx.uint8)
+    for before, what in (
+        ((mx.zeros((3, 3)), mx.zeros((4,)), bounds, mx.zeros((1,))), "centroids of before"),
+        ((x, mx.zeros((3,)), bounds, mx.zeros((1,))), "ids of before"),
+        ((x, mx.zeros((4,)), bounds[:3], mx.zeros((1,))), "bounds of before"),
+        ((x, mx.zeros((4,)), bounds, mx.zeros((2,))), "step of before"),
+    ):
+        with pytest.raises(ValueError, match=what):
+            _core.kmeans_assign(x, x, before, keep=True)
+    with pytest.raises(ValueError, match="before needs keep"):
+        _core.kmeans_assign(x, x, (x, mx.zeros((4,)), bounds, mx.zeros((1,))))
     with pytest.raises(ValueError, match="k must be at least 1"):
         _core.kmeans_means(x, mx.zeros((4,)), None, 0)
     with pytest.raises(ValueError, match=r"weights or before must be None\. Received both"):
@@ -414,3 +449,34 @@ def test_too_few_numbers() -> None:
         metalfaiss.Clustering1D(3).train_exact(np.array([1, 2], np.float32))
     with pytest.raises(ValueError, match=r"^\[kmeans1d\] x must hold"):
         metalfaiss.kmeans1d(np.array([1, np.nan], np.float32), 2, 1, np.zeros(1, np.float32))
+
+
+@pytest.mark.parametrize("apply_pca", [True, False])
+def test_progressive_dimensions(apply_pca):
+    x = faiss.rand_smooth_vectors(2000, 24)
+    objectives = []
+    for module in (metalfaiss, faiss):
+        parameters = module.ProgressiveDimClusteringParameters()
+        assert (parameters.niter, parameters.progressive_dim_steps, parameters.apply_pca) == (10, 10, True)
+        parameters.apply_pca, parameters.progressive_dim_steps = apply_pca, 4
+        made = module.ProgressiveDimClustering(24, 30, parameters)
+        made.train(len(x), module.swig_ptr(x), module.ProgressiveDimIndexFactory())
+        assert (made.d, made.k, made.iteration_stats.size()) == (24, 30, 40)
+        centroids = module.vector_to_array(made.centroids).reshape(30, 24)
+        objectives.append(faiss.knn(x, centroids, 1)[0].sum())
+    assert objectives[0] < 1.02 * objectives[1]
+    asked = []
+    ours = metalfaiss.ProgressiveDimClustering(24, 30)
+    ours.train(len(x), x, lambda d: asked.append(d) or metalfaiss.IndexFlatL2(d))
+    assert asked == [int(24 ** (i / 10) + 1e-9) for i in range(1, 11)]
+    with pytest.raises(ValueError, match=r"x must hold 3 vectors of 24 values"):
+        ours.train(3, x, metalfaiss.ProgressiveDimIndexFactory())
+
+
+@pytest.mark.parametrize("lib", [faiss, metalfaiss], ids=["faiss", "metalfaiss"])
+def test_centroids_as_processed(lib: Any) -> None:
+    clustering = lib.Clustering(4, 2)
+    clustering.spherical = clustering.int_centroids = True
+    lib.copy_array_to_vector(np.array([3, 4, 0, 0, 0.1, 0.9, 0, 0], np.float32), clustering.centroids)
+    clustering.post_process_centroids()
+    assert lib.vector_to_array(clustering.centroids).tolist() == [1, 1, 0, 0, 0, 1, 0, 0]

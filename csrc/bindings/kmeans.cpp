@@ -3,6 +3,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
 
 #include "bindings/bindings.h"
 #include "bindings/numpy_arrays.h"
@@ -10,7 +11,8 @@
 namespace metalfaiss {
 
 void bind_kmeans(nb::module_& m) {
-  m.def("kmeans_assign", &ops::kmeans_assign, "x"_a, "centroids"_a, nb::kw_only(), "stream"_a = nb::none(),
+  m.def("kmeans_assign", &ops::kmeans_assign, "x"_a, "centroids"_a, "before"_a = nb::none(), nb::kw_only(),
+        "keep"_a = false, "stream"_a = nb::none(),
         R"(The nearest centroid of each vector, of equally near ones the first. CPU streams only.
 
 Where no distance is finite, the id is -1 and the distance the largest float32.
@@ -18,11 +20,15 @@ Where no distance is finite, the id is -1 and the distance the largest float32.
 Args:
     x (array): vectors, shape ``(n, d)``; used as float32.
     centroids (array): shape ``(k, d)``.
+    before (tuple(array, array, array, array), optional): of the last assignment of the same x with ``keep``: its
+        centroids, its ids, and the last two results. It makes this one faster where centroids moved little, and
+        changes nothing else. The bounds may be overwritten.
+    keep (bool): whether bounds are wanted for the next assignment: a byte for each pair.
     stream (Stream or Device, optional): where to run.
 
 Returns:
-    tuple(array, array, array): squared distances, float32, and ids, int64, both of shape ``(n,)``; and how many
-    distances were computed, beside bounds of all of them, int64, shape ``(1,)``.
+    list(array): squared distances, float32, and ids, int64, both of shape ``(n,)``; how many distances were
+    computed, beside bounds, int64, shape ``(1,)``; with ``keep`` bounds, uint8, and their unit, float32.
 
 Raises:
     ValueError: shapes do not match, or the stream is not of the CPU.

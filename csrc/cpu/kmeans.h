@@ -6,6 +6,18 @@
 
 namespace metalfaiss::cpu {
 
+// What an assignment leaves for the next one of the same points: lower bounds of all distances.
+struct KmeansBounds {
+  uint8_t* values;      // n x kmeans_bounds_width(k), of `step` each; or null
+  float* step;          // one
+  const float* before;  // k x d: the centroids that they were made for; or null: they are to be made
+  const int64_t* ids;   // n: the assignment to those
+};
+
+constexpr int64_t kmeans_bounds_width(int64_t k) {
+  return (k + 63) / 64 * 64;
+}
+
 // The nearest centroid of every point and its squared distance, of equal ones the first: what float32 distances from
 // differences say; id -1 and the largest float32 where no distance is finite.
 struct KmeansAssignArgs {
@@ -14,6 +26,7 @@ struct KmeansAssignArgs {
   float* distances;   // n, or null
   int64_t* ids;       // n
   int64_t* measured;  // how many distances of vectors it took; or null
+  KmeansBounds bounds;
 };
 
 // The means of the points of each cluster, zero where it has none, and its total weight. Sums are float64, in an order

@@ -1,7 +1,8 @@
 // The nearest centroid of each point. Distances of all pairs are bounded from below by products of both rounded to
 // 8-bit integers; the centroid with the lowest bound is measured, and then those whose bound is below that distance.
+// Where bounds are left from the last assignment, and few of them are low, only the pairs of those are looked at.
 #include "cpu/kmeans.h"
-#include "cpu/kmeans_codes.h"
+#include "cpu/kmeans_bounds.h"
 #include "cpu/kmeans_rows.h"
 #include "cpu/knn_prepare.h"
 #include "cpu/parallel.h"
@@ -14,15 +15,20 @@ constexpr int64_t kTogether = 4;  // panels of points that meet a panel of centr
 constexpr int64_t kPoints = 4 * kTogether * kTileRows;  // of a task
 constexpr int64_t kColumnCodes = 5 << 16;               // of centroids at a time: of an L2 of 512 KB
 constexpr int64_t kAhead = 2;                           // rows that are fetched before they are measured
+constexpr int64_t kFew = 24;  // of a point's pairs one in so many, at most, is looked at alone: else all are, in tiles
+constexpr int64_t kSingle = 2;  // low pairs of a point, up to which it is not rounded for them
 
 struct Centroids {
   const float* center;            // d
   const Code* panels;             // [panel][row_steps][kTileCols][kGroup]
+  const Code* rows;               // [centroid][row_length]
   const float *scales, *add;      // what a CodeTile takes of rows: times -2; the squared norm, +inf where there is none
   const float *errors, *lengths;  // times 2
   const int64_t* special;         // centroids that are measured for every point
   int64_t num_special;
   double longest;
+  const uint8_t* moved;  // since the bounds were made, in their steps; null where there are none
+  float step;
 };
 
 struct Candidate {
@@ -33,12 +39,31 @@ struct Candidate {
 // A point, its best centroid so far, and what the bound of one that is as near may be at most: a squared distance less
 // the point's own squared norm.
 struct Point {
+  int64_t row;
   const float* x;
+  uint8_t* bounds;  // or null
   double norm2;
   bool known;
   int64_t id;
   float best, most;
 };
+
+// Codes of a vector in a row of their own, zeros behind them.
+constexpr int64_t row_length(int64_t d) {
+  return round_up(d, 32);
+}
+
+// 1.25 times a typical distance as the largest that bytes tell.
+float step_of(const KmeansAssignArgs& a, const float* center, double length2) {
+  constexpr int64_t kSample = 64;
+  double sum = length2;
+  for (int64_t i = 0; i < kSample; i++) {
+    double norm2 = exact_sum<false>(a.x + i * a.n / kSample * a.d, center, a.d) / kSample;
+    sum += norm2 < __builtin_inf() ? norm2 : 0;
+  }
+  auto step = static_cast<float>(1.25 / kMostBound * __builtin_sqrt(sum));
+  return step > 1 / kLongestVector && step <= kLongestVector ? step : 1;
+}
 
 class Assignment {
  public:
@@ -47,38 +72,41 @@ class Assignment {
         c_(centroids),
         point_codes_(code_steps(args.d) * kGroup),
         row_codes_(row_steps(args.d) * kGroup),
+        width_(kmeans_bounds_width(args.k)),
+        per_step_(static_cast<float>(1 / (kSafely * kSafely * centroids.step))),
         columns_(at_most(at_least(kColumnCodes / row_codes_ / kTileCols, 1) * kTileCols, round_up(args.k, kTileCols))) {
   }
 
   void run(int64_t first) {
     int64_t count = at_most(kPoints, a_.n - first);
-    Arena arena(Scratch::tile, Arena::padded<Code>(kPoints * point_codes_) + Arena::padded<Code>(point_codes_) +
+    Arena arena(Scratch::tile, Arena::padded<Code>(kPoints * point_codes_) + Arena::padded<Code>(row_length(a_.d)) +
                                    3 * Arena::padded<float>(kPoints) + Arena::padded<float>(round_up(a_.d, W)) +
                                    Arena::padded<float>(kTogether * kTileRows * columns_) +
                                    Arena::padded<float>(kTogether * kTileRows * columns_ / kTileVectors) +
-                                   Arena::padded<Candidate>(columns_) + Arena::padded<Point>(kPoints));
+                                   Arena::padded<Candidate>(round_up(a_.k, kTileCols)) + Arena::padded<Point>(kPoints));
     packed_ = arena.take<Code>(kPoints * point_codes_);
-    codes_ = arena.take<Code>(point_codes_);
+    codes_ = arena.take<Code>(row_length(a_.d));
     scales_ = arena.take<float>(kPoints);
     errors_ = arena.take<float>(kPoints);
     lengths_ = arena.take<float>(kPoints);
     centred_ = arena.take<float>(round_up(a_.d, W));
     values_ = arena.take<float>(kTogether * kTileRows * columns_);
     lowest_ = arena.take<float>(kTogether * kTileRows * columns_ / kTileVectors);
-    candidates_ = arena.take<Candidate>(columns_);
+    candidates_ = arena.take<Candidate>(round_up(a_.k, kTileCols));
     auto* points = arena.take<Point>(kPoints);
     for (int64_t i = 0; i < count; i++) {
-      start(points[i], first + i, i, count);
+      int64_t row = first + i;
+      points[i] = {row, a_.x + row * a_.d, bounds_of(row), 0, false, -1, __builtin_inff(), __builtin_inff()};
     }
-    for (int64_t column = 0; column < a_.k; column += columns_) {
-      for (int64_t at = 0; at < count; at += kTogether * kTileRows) {
-        scan(points + at, at_most(kTogether * kTileRows, count - at), at, column, at_most(columns_, a_.k - column));
-      }
+    int64_t wide = c_.moved ? split_by_bounds(points, count) : count;
+    look_at_all(points, wide);
+    for (int64_t i = wide; i < count; i++) {
+      look_at_low(points[i]);
     }
     for (int64_t i = 0; i < count; i++) {
-      a_.ids[first + i] = points[i].id;
+      a_.ids[points[i].row] = points[i].id;
       if (a_.distances) {
-        a_.distances[first + i] = points[i].id < 0 ? kFloatMax : points[i].best;
+        a_.distances[points[i].row] = points[i].id < 0 ? kFloatMax : points[i].best;
       }
     }
   }
@@ -86,28 +114,127 @@ class Assignment {
   int64_t measured = 0;  // distances of vectors
 
  private:
+  uint8_t* bounds_of(int64_t row) const { return a_.bounds.values ? a_.bounds.values + row * width_ : nullptr; }
+
+  // Measures the last centroid of each point, and lowers the bounds. Those of which many bounds are low come first;
+  // returns how many they are.
+  int64_t split_by_bounds(Point* points, int64_t count) {
+    int64_t wide = 0;
+    for (int64_t i = 0; i < count; i++) {
+      Point point = points[i];
+      int64_t guess = a_.bounds.ids[point.row];
+      measure(point, guess >= 0 && guess < a_.k ? guess : 0);
+      bool many = lower_bounds(point.bounds, c_.moved, width_, most_of(point)) * kFew > a_.k;
+      points[i] = many ? points[wide] : point;
+      points[many ? wide++ : i] = point;
+    }
+    return wide;
+  }
+
+  // The bound up to which a centroid may be as near as the best.
+  int most_of(const Point& point) const {
+    double steps = __builtin_sqrt(upper(point.best)) * kSafely / c_.step;
+    return steps < kMostBound ? static_cast<int>(steps) : static_cast<int>(kMostBound);
+  }
+
+  uint8_t bound_of(float distance2) const {
+    float steps = __builtin_sqrtf(distance2 > 0 ? distance2 : 0) * per_step_;
+    return static_cast<uint8_t>(steps < kMostBound ? steps : kMostBound);
+  }
+
+  void look_at_low(Point& point) {
+    int64_t n = 0;
+    each_near(point.bounds, width_, most_of(point), [&](int64_t j) {
+      candidates_[n] = {0, j};
+      n += j < a_.k && j != point.id;
+    });
+    if (n > kSingle) {
+      Rounded rounded = round_point(point, 0);
+      if (rounded.known) {
+        n = bound_again(point, rounded, n);
+      }
+    }
+    for (int64_t i = 0; i < n; i++) {
+      int64_t centroid = candidates_[i].centroid;
+      if (point.bounds[centroid] <= most_of(point)) {
+        point.bounds[centroid] = bound_of(lower(measure(point, centroid)));
+      }
+    }
+  }
+
+  // Bounds n candidates by their codes. Returns how many are still low.
+  int64_t bound_again(Point& point, const Rounded& rounded, int64_t n) {
+    int64_t left = 0;
+    const float base = round_down(point.norm2 - slack(point));
+    for (int64_t first = 0; first < n; first += kRowsAtOnce) {
+      const Code* rows[kRowsAtOnce];
+      int32_t products[kRowsAtOnce];
+      for (int i = 0; i < kRowsAtOnce; i++) {
+        rows[i] = c_.rows + candidates_[at_most(first + i, n - 1)].centroid * row_length(a_.d);
+      }
+      multiply_rows(codes_, rows, row_length(a_.d), products);
+      for (int64_t i = 0; i < at_most(kRowsAtOnce, n - first); i++) {
+        int64_t j = candidates_[first + i].centroid;
+        float value = static_cast<float>(products[i]) * c_.scales[j] * rounded.scale + c_.add[j] -
+                      rounded.error * c_.lengths[j] - rounded.length * c_.errors[j];
+        point.bounds[j] = bound_of(value + base);
+        candidates_[left] = {value, j};
+        left += value <= point.most;
+      }
+    }
+    return left;
+  }
+
+  void look_at_all(Point* points, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+      start(points[i], i, count);
+    }
+    for (int64_t column = 0; column < a_.k; column += columns_) {
+      for (int64_t at = 0; at < count; at += kTogether * kTileRows) {
+        scan(points + at, at_most(kTogether * kTileRows, count - at), at, column, at_most(columns_, a_.k - column));
+      }
+    }
+  }
+
+  // Leaves the point's codes in codes_.
+  Rounded round_point(Point& point, int offset) {
+    centre(point.x, c_.center, a_.d, centred_);
+    Rounded rounded = round_to_codes(centred_, a_.d, kMostOfPoint, offset, codes_);
+    __builtin_memset(codes_ + point_codes_, 0, (row_length(a_.d) - point_codes_) * sizeof(Code));
+    point.norm2 = rounded.norm2;
+    point.known = rounded.known;
+    set_most(point);
+    return rounded;
+  }
+
   // Point i of a task of `count`.
-  void start(Point& point, int64_t row, int64_t i, int64_t count) {
-    const float* x = a_.x + row * a_.d;
+  void start(Point& point, int64_t i, int64_t count) {
     int64_t panel = i / kTileRows * kTileRows;
-    centre(x, c_.center, a_.d, centred_);
-    Rounded rounded = round_to_codes(centred_, a_.d, kMostOfPoint, kOffset, codes_);
+    Rounded rounded = round_point(point, kOffset);
     place_point(codes_, a_.d, at_most(kTileRows, count - panel), i - panel, packed_ + panel * point_codes_);
     scales_[i] = rounded.scale;
     errors_[i] = rounded.error;
     lengths_[i] = rounded.length;
-    point = {x, rounded.norm2, rounded.known, -1, __builtin_inff(), __builtin_inff()};
     for (int64_t j = 0; j < c_.num_special; j++) {
       measure(point, c_.special[j]);
     }
+    if (point.bounds) {
+      __builtin_memset(point.bounds, 0, a_.k);
+      __builtin_memset(point.bounds + a_.k, 255, width_ - a_.k);  // no centroids: never near
+    }
   }
 
-  // A distance of d dimensions is off by less than d + 16 roundings, a bound by those of what it is made of.
-  void set_most(Point& point) const {
-    double distance = point.best * (1 + (a_.d + 16) * 4 * kRound) + a_.d * kTiny;
-    double value = distance - point.norm2, norm = __builtin_sqrt(point.norm2) + c_.longest;
-    point.most = round_up(value + 256 * kRound * norm * norm + 8 * kTiny + 8 / kLongestVector);
+  // What a squared distance may really be: one of d dimensions is off by less than d + 16 roundings.
+  double upper(float distance) const { return distance * (1 + (a_.d + 16) * 4 * kRound) + a_.d * kTiny; }
+  float lower(float distance) const { return round_down(distance * (1 - (a_.d + 16) * 4 * kRound) - a_.d * kTiny); }
+
+  // Of a tile's value.
+  double slack(const Point& point) const {
+    double norm = __builtin_sqrt(point.norm2) + c_.longest;
+    return 256 * kRound * norm * norm + 8 * kTiny + 8 / kLongestVector;
   }
+
+  void set_most(Point& point) const { point.most = round_up(upper(point.best) - point.norm2 + slack(point)); }
 
   void prefetch(int64_t centroid) const {
     const char* row = reinterpret_cast<const char*>(a_.centroids + centroid * a_.d);
@@ -116,7 +243,7 @@ class Assignment {
     }
   }
 
-  void measure(Point& point, int64_t centroid) {
+  float measure(Point& point, int64_t centroid) {
     measured++;
     float distance = squared_distance(point.x, a_.centroids + centroid * a_.d, a_.d);
     if (distance < point.best) {
@@ -126,6 +253,7 @@ class Assignment {
     } else if (distance == point.best && centroid < point.id) {
       point.id = centroid;
     }
+    return distance;
   }
 
   // Points from `at` on against centroids [first, first + count).
@@ -148,6 +276,9 @@ class Assignment {
         const float* lowest = lowest_ + panel * tiles * W + (i - panel) * W;
         measure_lowest(points[i], values, lowest, rows, tiles, first);
         measure_lower(points[i], collect(points[i], values, lowest, rows, tiles, first));
+        if (points[i].bounds) {
+          keep_bounds(points[i], values, rows, tiles, first);
+        }
       } else {
         for (int64_t j = 0; j < count; j++) {
           measure(points[i], first + j);
@@ -205,6 +336,17 @@ class Assignment {
     return n;
   }
 
+  void keep_bounds(const Point& point, const float* values, int64_t rows, int64_t tiles, int64_t first) const {
+    const vf base = broadcast(round_down(point.norm2 - slack(point)));
+    for (int64_t t = 0; t < tiles; t++) {
+      vf distances[kTileVectors];
+      for (int j = 0; j < kTileVectors; j++) {
+        distances[j] = square_roots(max(load(values + t * rows * kTileCols + j * W) + base, vf{}));
+      }
+      store_bounds(distances, per_step_, point.bounds + first + t * kTileCols);
+    }
+  }
+
   void measure_lower(Point& point, int64_t n) {
     for (int64_t i = 0; i < at_most(kAhead, n); i++) {
       prefetch(candidates_[i].centroid);
@@ -221,7 +363,9 @@ class Assignment {
 
   const KmeansAssignArgs& a_;
   const Centroids& c_;
-  int64_t point_codes_, row_codes_, columns_;
+  int64_t point_codes_, row_codes_, width_;
+  float per_step_;  // of the bounds
+  int64_t columns_;
   Code *packed_, *codes_;
   float *scales_, *errors_, *lengths_, *centred_, *values_, *lowest_;
   Candidate* candidates_;
@@ -230,41 +374,49 @@ class Assignment {
 }  // namespace
 
 void kmeans_assign(const KmeansAssignArgs& a) {
-  int64_t columns = round_up(a.k, kTileCols), tasks = ceil_div(a.n, kPoints), codes = row_steps(a.d) * kGroup;
-  Arena arena(Scratch::packed_b, Arena::padded<Code>(columns * codes) + Arena::padded<Code>(codes) +
+  const int64_t columns = round_up(a.k, kTileCols), tasks = ceil_div(a.n, kPoints);
+  const int64_t codes = row_steps(a.d) * kGroup, width = kmeans_bounds_width(a.k);
+  Arena arena(Scratch::packed_b, Arena::padded<Code>(columns * codes) + Arena::padded<Code>(columns * row_length(a.d)) +
                                      4 * Arena::padded<float>(columns) + 2 * Arena::padded<float>(round_up(a.d, W)) +
-                                     Arena::padded<int64_t>(a.k) + Arena::padded<int64_t>(tasks));
+                                     Arena::padded<uint8_t>(width) + Arena::padded<int64_t>(a.k) +
+                                     Arena::padded<int64_t>(tasks));
   auto* panels = arena.take<Code>(columns * codes);
-  auto* row = arena.take<Code>(codes);
+  auto* rows = arena.take<Code>(columns * row_length(a.d));
   auto* scales = arena.take<float>(columns);
   auto* add = arena.take<float>(columns);
   auto* errors = arena.take<float>(columns);
   auto* lengths = arena.take<float>(columns);
   auto* center = arena.take<float>(round_up(a.d, W));
   auto* centred = arena.take<float>(round_up(a.d, W));
+  auto* moved = arena.take<uint8_t>(width);
   auto* special = arena.take<int64_t>(a.k);
   auto* counts = arena.take<int64_t>(tasks);
   find_center({a.centroids, Float::f32, a.k, a.d, a.d, 1}, center);
-  Centroids c{center, panels, scales, add, errors, lengths, special, 0, 0};
+  Centroids c{center, panels, rows, scales, add, errors, lengths, special, 0, 0, nullptr, 1};
+  __builtin_memset(rows, 0, columns * row_length(a.d) * sizeof(Code));
   for (int64_t j = 0; j < columns; j++) {
-    bool exists = j < a.k;
     Rounded rounded{};
-    if (exists) {
+    if (j < a.k) {
       centre(a.centroids + j * a.d, center, a.d, centred);
-      rounded = round_to_codes(centred, a.d, kMostOfRow, 0, row);
-    } else {
-      __builtin_memset(row, 0, codes * sizeof(Code));
+      rounded = round_to_codes(centred, a.d, kMostOfRow, 0, rows + j * row_length(a.d));
+      c.longest = rounded.known && rounded.length > c.longest ? static_cast<double>(rounded.length) : c.longest;
+      special[c.num_special] = j;
+      c.num_special += !rounded.known;
     }
-    place_row(row, a.d, j % kTileCols, panels + j / kTileCols * kTileCols * codes);
+    place_row(rows + j * row_length(a.d), a.d, j % kTileCols, panels + j / kTileCols * kTileCols * codes);
     scales[j] = -2 * rounded.scale;
     add[j] = rounded.known ? static_cast<float>(rounded.norm2) : __builtin_inff();
     errors[j] = rounded.known ? 2 * rounded.error : 0;
     lengths[j] = rounded.known ? 2 * (rounded.length + rounded.error) : 0;
-    if (rounded.known) {
-      c.longest = rounded.length > c.longest ? static_cast<double>(rounded.length) : c.longest;
-    } else if (exists) {
-      special[c.num_special++] = j;
-    }
+  }
+  if (a.bounds.values) {
+    *a.bounds.step = a.bounds.before ? *a.bounds.step : step_of(a, center, c.longest * c.longest);
+    c.step = *a.bounds.step;
+  }
+  if (a.bounds.values && a.bounds.before && c.num_special == 0) {
+    __builtin_memset(moved, 0, width);
+    moved_by(a.bounds.before, a.centroids, a.k, a.d, c.step, moved);
+    c.moved = moved;
   }
   parallel_for(tasks, [&](int64_t task) {
     Assignment assignment(a, c);

@@ -1,4 +1,4 @@
-// Distances and lengths of single rows, float32.
+// Distances of single rows, float32.
 #pragma once
 
 #include "cpu/gemm_pack.h"
@@ -22,21 +22,6 @@ inline float squared_distance(const float* x, const float* y, int64_t d) {
     sums[0] = fma(difference, difference, sums[0]);
   }
   return sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
-}
-
-inline float squared_norm(const float* x, int64_t d) {
-  vf sums[2] = {};
-  int64_t p = 0;
-  for (; p + 2 * W <= d; p += 2 * W) {
-    vf a = load(x + p), b = load(x + p + W);
-    sums[0] = fma(a, a, sums[0]);
-    sums[1] = fma(b, b, sums[1]);
-  }
-  for (; p < d; p += W) {
-    vf a = load_first(x + p, lanes_left(d - p));
-    sums[0] = fma(a, a, sums[0]);
-  }
-  return sum(sums[0] + sums[1]);
 }
 
 }  // namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL

@@ -113,43 +113,61 @@ METALFAISS_INLINE vi broadcast_group(const Code* codes) {
   }
 }
 
+// Sums of products of `steps` steps, which start at what the first step of rows holds.
 template <int M>
-void multiply_codes(const CodeTile& t) {
-  vi total[M][kTileVectors] = {};
-  const Code *point = t.points, *row = t.rows;
-  for (int64_t first = 0; first < t.d; first += kChunk) {
-    CodeSum sum[M][kTileVectors];
+METALFAISS_INLINE void multiply_chunk(const Code* point, const Code* row, int64_t steps,
+                                      CodeSum (&sum)[M][kTileVectors]) {
 #pragma GCC unroll 16
-    for (int i = 0; i < M; i++) {
+  for (int i = 0; i < M; i++) {
 #pragma GCC unroll 4
-      for (int j = 0; j < kTileVectors; j++) {
-        sum[i][j] = start_of(row + j * W * kGroup);
-      }
+    for (int j = 0; j < kTileVectors; j++) {
+      sum[i][j] = start_of(row + j * W * kGroup);
     }
+  }
+  for (int64_t step = 0; step < steps; step++, point += M * kGroup) {
     row += kTileCols * kGroup;
-    int64_t steps = code_steps(at_most(kChunk, t.d - first));
-    for (int64_t step = 0; step < steps; step++, point += M * kGroup, row += kTileCols * kGroup) {
-      vcode codes[kTileVectors];
+    vcode codes[kTileVectors];
 #pragma GCC unroll 4
-      for (int j = 0; j < kTileVectors; j++) {
-        codes[j] = load_as<vcode>(row + j * W * kGroup);
-      }
-#pragma GCC unroll 16
-      for (int i = 0; i < M; i++) {
-        vi x = broadcast_group(point + i * kGroup);
-#pragma GCC unroll 4
-        for (int j = 0; j < kTileVectors; j++) {
-          sum[i][j] = multiply_add(sum[i][j], x, codes[j]);
-        }
-      }
+    for (int j = 0; j < kTileVectors; j++) {
+      codes[j] = load_as<vcode>(row + j * W * kGroup);
     }
 #pragma GCC unroll 16
     for (int i = 0; i < M; i++) {
+      vi x = broadcast_group(point + i * kGroup);
 #pragma GCC unroll 4
+      for (int j = 0; j < kTileVectors; j++) {
+        sum[i][j] = multiply_add(sum[i][j], x, codes[j]);
+      }
+    }
+  }
+}
+
+template <int M>
+void multiply_codes(const CodeTile& tile) {
+  const CodeTile t = tile;  // of which no store can change anything
+  vi total[M][kTileVectors] = {};
+  CodeSum sum[M][kTileVectors];
+  const Code *point = t.points, *row = t.rows;
+  int64_t left = t.d;
+  for (; left > kChunk; left -= kChunk) {
+    constexpr int64_t kSteps = code_steps(kChunk);
+    multiply_chunk<M>(point, row, kSteps, sum);
+    point += kSteps * M * kGroup;
+    row += (kSteps + 1) * kTileCols * kGroup;
+    for (int i = 0; i < M; i++) {
       for (int j = 0; j < kTileVectors; j++) {
         total[i][j] += total_of(sum[i][j]);
       }
     }
+  }
+  multiply_chunk<M>(point, row, code_steps(left), sum);
+  vf scales[kTileVectors], add[kTileVectors], lengths[kTileVectors], errors[kTileVectors];
+#pragma GCC unroll 4
+  for (int j = 0; j < kTileVectors; j++) {
+    scales[j] = load(t.row_scales + j * W);
+    add[j] = load(t.row_add + j * W);
+    lengths[j] = load(t.row_lengths + j * W);
+    errors[j] = load(t.row_errors + j * W);
   }
 #pragma GCC unroll 16
   for (int i = 0; i < M; i++) {
@@ -157,10 +175,10 @@ void multiply_codes(const CodeTile& t) {
     vf length = broadcast(t.point_lengths[i]), lowest{};
 #pragma GCC unroll 4
     for (int j = 0; j < kTileVectors; j++) {
-      vf value = __builtin_convertvector(total[i][j], vf) * load(t.row_scales + j * W);
-      value = fma(value, scale, load(t.row_add + j * W));
-      value = fma(-error, load(t.row_lengths + j * W), value);
-      value = fma(-length, load(t.row_errors + j * W), value);
+      vf value = __builtin_convertvector(total[i][j] + total_of(sum[i][j]), vf) * scales[j];
+      value = fma(value, scale, add[j]);
+      value = fma(-error, lengths[j], value);
+      value = fma(-length, errors[j], value);
       store(t.out + i * kTileCols + j * W, value);
       lowest = j == 0 ? value : value < lowest ? value : lowest;
     }
@@ -178,6 +196,48 @@ MultiplyCodes multiply_codes_of(int64_t rows) {
     }
   }
   return multiply_codes<M>;
+}
+
+// The products of a point's codes, without offset, with those of kRowsAtOnce rows, n of each: a multiple of 32.
+inline constexpr int kRowsAtOnce = 4;
+METALFAISS_INLINE void multiply_rows(const Code* point, const Code* const* rows, int64_t n, int32_t* out) {
+#if defined(__AVX2__)
+  const __m256i ones = _mm256_set1_epi16(1);
+  __m256i total[kRowsAtOnce] = {};
+  for (int64_t first = 0; first < n; first += kChunk) {
+    __m256i sum[kRowsAtOnce] = {};
+    for (int64_t p = first; p < at_most(first + kChunk, n); p += 32) {
+      const auto x = load_as<__m256i>(point + p);
+      const __m256i magnitude = _mm256_abs_epi8(x);
+#pragma GCC unroll 4
+      for (int i = 0; i < kRowsAtOnce; i++) {
+        const __m256i signs = _mm256_sign_epi8(load_as<__m256i>(rows[i] + p), x);
+        sum[i] = _mm256_add_epi16(sum[i], _mm256_maddubs_epi16(magnitude, signs));
+      }
+    }
+    for (int i = 0; i < kRowsAtOnce; i++) {
+      total[i] = _mm256_add_epi32(total[i], _mm256_madd_epi16(sum[i], ones));
+    }
+  }
+  __m256i pairs = _mm256_hadd_epi32(_mm256_hadd_epi32(total[0], total[1]), _mm256_hadd_epi32(total[2], total[3]));
+  __m128i sums = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+  __builtin_memcpy(out, &sums, sizeof sums);
+#else
+  CodeSum sum[kRowsAtOnce] = {};
+  for (int64_t p = 0; p < n; p += W * kGroup) {
+    for (int i = 0; i < kRowsAtOnce; i++) {
+#if defined(__ARM_FEATURE_DOTPROD) || defined(__x86_64__)
+      sum[i] = multiply_add(sum[i], load_as<vi>(point + p), load_as<vcode>(rows[i] + p));
+#else
+      sum[i] =
+          multiply_add(sum[i], __builtin_convertvector(load_as<vcode>(point + p), vi), load_as<vcode>(rows[i] + p));
+#endif
+    }
+  }
+  for (int i = 0; i < kRowsAtOnce; i++) {
+    out[i] = metalfaiss::cpu::METALFAISS_SIMD_LEVEL::sum(sum[i]);
+  }
+#endif
 }
 
 }  // namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL

@@ -29,6 +29,7 @@ MIN_DIMENSIONS = 16  # below, to measure is nearly as cheap as to round
 MIN_CENTROIDS = 64  # below, an iteration is too short to gain much
 JUDGES = 256  # vectors that tell whether rounding pays,
 MOST_MEASURED = 0.25  # and of how many centroids, at most, they are measured if it does
+BOUNDS = 1 << 28  # bytes of bounds that are kept from one iteration to the next, at most
 
 BLOCK = 1 << 16  # vectors of which a GPU's one-hot matrix is held at a time
 
@@ -54,15 +55,31 @@ class Assigner:
     def __init__(self, x: mx.array, metric: int, k: int, stream: Stream) -> None:
         self._x, self._metric, self._stream = x, metric, stream
         self._rounds: bool | None = None if worthwhile(x.shape, k, metric, stream) else False
+        self._keeps = x.shape[0] * k <= BOUNDS
+        self._calls = 0
+        self._before: tuple[mx.array, mx.array, mx.array, mx.array] | None = None
 
     def __call__(self, centroids: mx.array) -> tuple[mx.array, mx.array]:
         """Distances (n,), float32, and ids (n,), int64."""
         if self._rounds is None:
             self._rounds = rounding_pays(self._x, centroids)
         if self._rounds:
-            return _core.kmeans_assign(self._x, centroids, stream=self._stream)[:2]
+            return self._assign(centroids)
         D, I = knn(self._x, centroids, 1, self._metric, stream=self._stream)
         return D[:, 0], I[:, 0]
+
+    def _assign(self, centroids: mx.array) -> tuple[mx.array, mx.array]:
+        """By rounded vectors. After the first call, from where centroids go far, bounds are kept for the next."""
+        keep, self._calls = self._keeps and self._calls > 0, self._calls + 1
+        before, self._before = self._before, None  # no reference is left: the bounds are changed where they lie
+        D, I, _, *bounds = _core.kmeans_assign(self._x, centroids, before, keep=keep, stream=self._stream)
+        if keep:
+            self._before = centroids, I, bounds[0], bounds[1]
+        return D, I
+
+    def forget(self) -> None:
+        """What comes next is not near to what was."""
+        self._calls, self._before = 0, None
 
 
 def worthwhile(shape: tuple[int, ...], k: int, metric: int, stream: Stream) -> bool:

@@ -35,7 +35,7 @@ void test(int64_t n, int64_t k, int64_t d, float offset, float peak) {
   std::vector<float> distances(n);
   std::vector<int64_t> ids(n);
   int64_t measured;
-  kmeans_assign({x.data(), c.data(), n, k, d, distances.data(), ids.data(), &measured});
+  kmeans_assign({x.data(), c.data(), n, k, d, distances.data(), ids.data(), &measured, {}});
   bool nearest = true;
   for (int64_t i = 0; i < n; i++) {
     std::vector<double> exact(k);
@@ -49,8 +49,27 @@ void test(int64_t n, int64_t k, int64_t d, float offset, float peak) {
   CHECK(nearest);
   CHECK(n <= measured && measured <= n * (k + 1));
   std::vector<int64_t> again(n);
-  kmeans_assign({x.data(), c.data(), n, k, d, nullptr, again.data(), nullptr});
+  std::vector<uint8_t> bounds(n * kmeans_bounds_width(k));
+  float step = 0;
+  kmeans_assign(
+      {x.data(), c.data(), n, k, d, nullptr, again.data(), nullptr, {bounds.data(), &step, nullptr, nullptr}});
   CHECK(again == ids);
+  std::vector<float> moved = c, shift = normal(k * d, 5);
+  for (size_t i = 0; i < moved.size(); i++) {
+    moved[i] += 0.01f * shift[i];
+  }
+  std::vector<int64_t> plain(n), bounded(n);
+  kmeans_assign({x.data(), moved.data(), n, k, d, nullptr, plain.data(), nullptr, {}});
+  kmeans_assign({x.data(),
+                 moved.data(),
+                 n,
+                 k,
+                 d,
+                 nullptr,
+                 bounded.data(),
+                 nullptr,
+                 {bounds.data(), &step, c.data(), ids.data()}});
+  CHECK(bounded == plain);
 }
 
 // Vectors that are nowhere: no centroid is theirs, and none behind the last is looked at.
@@ -67,7 +86,7 @@ void test_nothing_is_near(int64_t k) {
     }
     std::vector<float> distances(n);
     std::vector<int64_t> ids(n);
-    kmeans_assign({x.data(), c.data(), n, k, d, distances.data(), ids.data(), nullptr});
+    kmeans_assign({x.data(), c.data(), n, k, d, distances.data(), ids.data(), nullptr, {}});
     for (int64_t i = 0; i < n; i++) {
       const bool none = far || i % 2 == 0 || i == 1;
       CHECK(none ? ids[i] == -1 && distances[i] == std::numeric_limits<float>::max() : ids[i] >= 0 && ids[i] < k);
