@@ -1,4 +1,4 @@
-"""Binary codes: IndexBinaryFlat and IndexBinaryIVF against FAISS's, on random codes.
+"""Binary codes: IndexBinaryFlat, IndexBinaryIVF and the hashes against FAISS's, on random codes.
 
 Flat search of 256 bits is in bench_faiss.py.
 
@@ -13,6 +13,27 @@ import numpy as np
 
 import metalfaiss
 from harness import Benchmark
+
+
+def hashes(bench: Benchmark, name: str, form: str, nflip: int, codes: np.ndarray, xq: np.ndarray) -> None:
+    """Each single query is another one: the caches of a program that searches hold no list of the last."""
+    works = {
+        "1000 queries at once": lambda lib, index: index.search(xq, 10),
+        "1000 queries, each alone": lambda lib, index: [index.search(xq[i : i + 1], 10) for i in range(1000)],
+        "add": lambda lib, index: (index.reset(), index.add(codes)),
+        "write and read": lambda lib, index: lib.deserialize_index_binary(lib.serialize_index_binary(index)),
+    }
+    if not any(bench.wants(f"{name}, {work}") for work in works):
+        return
+    libraries = {"native": metalfaiss, "faiss": faiss}
+    made = {key: lib.index_binary_factory(8 * codes.shape[1], form) for key, lib in libraries.items()}
+    for index in made.values():
+        index.add(codes)
+        index.nflip = nflip
+    for work, do in works.items():
+        if bench.wants(f"{name}, {work}"):
+            contenders = {key: lambda key=key, do=do: do(libraries[key], made[key]) for key in made}
+            bench.case(f"{name}, {work}", contenders, rounds=5 if "queries" in work else 3)
 
 
 def main() -> None:
@@ -51,6 +72,9 @@ def main() -> None:
         case(
             f"IVF{nlist}, {bits} bits, {nq} queries of {n}, nprobe=16, k=10", ours, theirs, xq, 10, 16 * n // nlist * 32
         )
+
+    for form, nflip in (("BHash16", 0), ("BHash16", 2), ("BHash24", 3), ("BHash4x16", 1)):
+        hashes(bench, f"{form}, {bits} bits of {n}, nflip={nflip}", form, nflip, codes, codes[:1000] ^ flips[1:1001])
     bench.finish()
 
 

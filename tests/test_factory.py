@@ -162,8 +162,9 @@ PLANNED = [
     "Flat,RefinePanorama(FlatL2Panorama4)",
     "IVF65536(IVF256,Flat),PQ8",
 ]
-BINARY_BUILT = ["BFlat", "BIVF10", "BFlat,IDMap", "IDMap,BFlat", "BFlat,IDMap2", "IDMap2,BIVF10"]
-BINARY_PLANNED = ["BIVF10_HNSW16", "BHNSW16", "BHash8", "BHash3x8"]
+BINARY_BUILT = ["BFlat", "BIVF10", "BFlat,IDMap", "IDMap,BFlat", "BFlat,IDMap2", "IDMap2,BIVF10", "BHash8"]
+BINARY_BUILT += ["BHash3x4"]
+BINARY_PLANNED = ["BIVF10_HNSW16", "BHNSW16"]
 
 
 def subindexes(index: Any) -> list[Any]:

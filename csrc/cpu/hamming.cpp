@@ -209,4 +209,37 @@ void hammings(const HammingMatrixArgs& g) {
   });
 }
 
+namespace {
+
+template <int Words>
+void distances_of_runs(const HammingRunsArgs& g) {
+  constexpr int64_t ahead = 8;  // runs whose first codes are on their way
+  int32_t* to = g.distances;
+  for (int64_t r = 0; r < g.num_runs; r++) {
+    if (r + ahead < g.num_runs) {
+      __builtin_prefetch(g.runs[r + ahead].codes);
+    }
+    const HammingRun& run = g.runs[r];
+    direct_distances_of<Words>({g.query, 1, run.codes, nullptr, run.n, g.code_size}, g.query, 0, run.n, to);
+    to += run.n;
+  }
+}
+
+}  // namespace
+
+void hamming_runs(const HammingRunsArgs& g) {
+  switch (g.code_size) {
+    case 8:
+      return distances_of_runs<1>(g);
+    case 16:
+      return distances_of_runs<2>(g);
+    case 32:
+      return distances_of_runs<4>(g);
+    case 64:
+      return distances_of_runs<8>(g);
+    default:
+      return distances_of_runs<0>(g);
+  }
+}
+
 }  // namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL

@@ -45,4 +45,19 @@ struct HammingMatrixArgs : HammingArgs {
 };
 METALFAISS_KERNEL(hammings, HammingMatrixArgs)
 
+struct HammingRun {
+  const uint8_t* codes;
+  int64_t n;
+};
+
+// Distances of one query to the codes of runs, one behind the other, by the calling thread alone.
+struct HammingRunsArgs {
+  const uint8_t* query;
+  int64_t code_size;
+  const HammingRun* runs;
+  int64_t num_runs;
+  int32_t* distances;
+};
+METALFAISS_KERNEL(hamming_runs, HammingRunsArgs)
+
 }  // namespace metalfaiss::cpu

@@ -21,9 +21,9 @@ cpu::HammingArgs view(const mx::array& q, const mx::array& b, const mx::Shape& o
   return {start(q), q.shape(-2), start(b), nullptr, b.shape(-2), b.shape(-1)};
 }
 
-class KnnHamming : public mx::Primitive {
+class KnnHamming : public AtOnce {
  public:
-  KnnHamming(mx::Stream s, int64_t k) : Primitive(s), k_(k) {}
+  KnnHamming(mx::Stream s, int64_t k) : AtOnce(s), k_(k) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     allocate(outputs[0]);
@@ -85,9 +85,9 @@ class KnnHamming : public mx::Primitive {
   int64_t k_;
 };
 
-class Hammings : public mx::Primitive {
+class Hammings : public AtOnce {
  public:
-  explicit Hammings(mx::Stream s) : Primitive(s) {}
+  explicit Hammings(mx::Stream s) : AtOnce(s) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     allocate(outputs[0]);
@@ -151,7 +151,7 @@ std::vector<mx::array> operands(const char* op, const mx::array& xq, const mx::a
           " and ", xb.shape(), ".");
   require(xq.shape(-1) >= 1 && xq.shape(-1) < most, op, "Codes must have from 1 to 2^27 - 1 bytes. Received ",
           xq.shape(), ".");
-  return {mx::contiguous(xq, false, s), mx::contiguous(xb, false, s)};
+  return {row_contiguous(xq, s), row_contiguous(xb, s)};
 }
 
 void add_rows(const char* op, const std::optional<mx::array>& rows, std::vector<mx::array>& inputs, mx::Stream s) {
@@ -159,7 +159,7 @@ void add_rows(const char* op, const std::optional<mx::array>& rows, std::vector<
     require(rows->ndim() == 1, op, "rows must have 1 dimension. Received shape ", rows->shape(), ".");
     require(inputs[1].ndim() == 2, op, "xb must have 2 dimensions where rows are given. Received shape ",
             inputs[1].shape(), ".");
-    inputs.push_back(mx::contiguous(mx::astype(*rows, mx::int64, s), false, s));
+    inputs.push_back(row_contiguous(mx::astype(*rows, mx::int64, s), s));
   }
 }
 

@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from metalfaiss import _core, _host
 from metalfaiss._host import Array, Stream
+from metalfaiss._raw import read, write
+from metalfaiss.errors import ArgumentError
 
 __all__ = [
     "binary_to_real",
@@ -72,7 +74,7 @@ def knn_hamming(xq: Any, xb: Any, k: int, variant: str = "hc", *, stream: Stream
     """
     op = "knn_hamming"
     if variant not in ("hc", "mc"):
-        raise ValueError(f"[{op}] variant must be 'hc' or 'mc'. Received {variant!r}.")
+        raise ArgumentError(f"[{op}] variant must be 'hc' or 'mc'. Received {variant!r}.")
     found = _core.knn_hamming(_codes(op, "xq", xq), _codes(op, "xb", xb), _host.require_int(op, "k", k), stream=stream)
     if isinstance(xq, mx.array) or isinstance(xb, mx.array):
         return found
@@ -80,24 +82,40 @@ def knn_hamming(xq: Any, xb: Any, k: int, variant: str = "hc", *, stream: Stream
     return distances, ids
 
 
-def hammings(xq: Array, xb: Array, *, stream: Stream = None) -> Any:
-    """The Hamming distance of every code of ``xq`` to every code of ``xb``.
+def hammings(
+    a: Array,
+    b: Array,
+    na: int | None = None,
+    nb: int | None = None,
+    nbytespercode: int | None = None,
+    dis: NDArray[np.int32] | None = None,
+    *,
+    stream: Stream = None,
+) -> Any:
+    """The Hamming distance of every code of ``a`` to every code of ``b``.
 
     Args:
-        xq: uint8, shape (..., nq, bytes).
-        xb: uint8, shape (..., nb, bytes).
+        a: uint8, shape (..., na, bytes).
+        b: uint8, shape (..., nb, bytes).
+        na, nb, nbytespercode, dis: FAISS's form: numbers of codes, and of bytes of a code, in arrays of any shape, and
+            the array for the distances.
         stream: Where to run; a CPU stream.
 
     Returns:
-        int32, shape (..., nq, nb): a NumPy array if both inputs are, otherwise a lazy MLX array.
+        int32, shape (..., na, nb): a NumPy array if both inputs are, otherwise a lazy MLX array. None if there is
+        ``dis``.
 
     Raises:
         TypeError: An input is not uint8.
         ValueError: Shapes do not match, or the stream is a GPU's.
     """
     op = "hammings"
-    distances = _core.hammings(_codes(op, "xq", xq), _codes(op, "xb", xb), stream=stream)
-    if isinstance(xq, mx.array) or isinstance(xb, mx.array):
+    if na is not None and nb is not None and nbytespercode is not None and dis is not None:
+        a, b = (read(op, "codes", x, (n, nbytespercode), np.uint8) for x, n in ((a, na), (b, nb)))
+        write(op, "dis", dis, hammings(a, b, stream=stream))
+        return None
+    distances = _core.hammings(_codes(op, "a", a), _codes(op, "b", b), stream=stream)
+    if isinstance(a, mx.array) or isinstance(b, mx.array):
         return distances
     return _host.to_numpy(distances)[0]
 
@@ -105,7 +123,7 @@ def hammings(xq: Array, xb: Array, *, stream: Stream = None) -> Any:
 def _pack(op: str, x: Array, bits: Any) -> Any:
     """Codes of bits (n, d), in the form of ``x``."""
     if x.ndim != 2:
-        raise ValueError(f"[{op}] x must have shape (n, d). Received {tuple(x.shape)}.")
+        raise ArgumentError(f"[{op}] x must have shape (n, d). Received {tuple(x.shape)}.")
     if not isinstance(x, mx.array):
         return np.packbits(bits, axis=1, bitorder="little")
     d = x.shape[1]
@@ -165,7 +183,7 @@ def binary_to_real(codes: Array) -> Any:
     op = "binary_to_real"
     array = _codes(op, "codes", codes)
     if array.ndim != 2:
-        raise ValueError(f"[{op}] codes must have shape (n, bytes). Received {tuple(array.shape)}.")
+        raise ArgumentError(f"[{op}] codes must have shape (n, bytes). Received {tuple(array.shape)}.")
     if isinstance(codes, mx.array):
         set_ = mx.bitwise_and(mx.expand_dims(array, -1), mx.array(_WEIGHTS, dtype=mx.uint8)) != 0
         return mx.flatten(mx.where(set_, 1.0, -1.0), 1)
@@ -193,7 +211,7 @@ def pack_bitstrings(a: ArrayLike, nbit: int | ArrayLike) -> Codes:
     """
     values = np.ascontiguousarray(a, dtype=np.int32).view(np.uint32)
     if values.ndim != 2:
-        raise ValueError(f"[pack_bitstrings] a must have shape (n, M). Received {values.shape}.")
+        raise ArgumentError(f"[pack_bitstrings] a must have shape (n, M). Received {values.shape}.")
     widths = _widths("pack_bitstrings", nbit, values.shape[1])
     bits = np.zeros((len(values), int(widths.sum())), dtype=np.uint8)
     for column, width, start in zip(values.T, widths, np.cumsum(widths) - widths, strict=True):
@@ -222,7 +240,7 @@ def unpack_bitstrings(b: Codes, M_or_nbits: int | ArrayLike, nbit: int | None = 
         widths = _widths(op, nbit, _host.integer(op, "M", M_or_nbits, 0))
     codes = np.ascontiguousarray(b, dtype=np.uint8)
     if codes.ndim != 2 or codes.shape[1] * 8 < widths.sum():
-        raise ValueError(f"[{op}] b must have shape (n, >= {-(-int(widths.sum()) // 8)}). Received {codes.shape}.")
+        raise ArgumentError(f"[{op}] b must have shape (n, >= {-(-int(widths.sum()) // 8)}). Received {codes.shape}.")
     bits = np.unpackbits(codes, axis=1, bitorder="little").astype(np.uint32)
     out = np.zeros((len(codes), len(widths)), dtype=np.uint32)
     for m, (width, start) in enumerate(zip(widths, np.cumsum(widths) - widths, strict=True)):
@@ -235,5 +253,5 @@ def _widths(op: str, nbit: Any, M: int) -> NDArray[np.int64]:
     if widths.ndim == 0:
         widths = np.full(M, widths)
     if widths.shape != (M,) or (widths < 0).any() or (widths > 32).any():
-        raise ValueError(f"[{op}] nbit must be from 0 to 32, or {M} such. Received {nbit!r}.")
+        raise ArgumentError(f"[{op}] nbit must be from 0 to 32, or {M} such. Received {nbit!r}.")
     return widths

@@ -1,4 +1,4 @@
-"""The FAISS vector stores of LangChain and LlamaIndex on MetalFaiss, through their own public operations.
+"""The FAISS vector stores of LangChain, LlamaIndex and others on MetalFaiss, through their own public operations.
 
 Each runs in a process of its own, since ``install_as_faiss`` is for the whole process, and the tests import FAISS.
 """
@@ -110,6 +110,29 @@ assert ids(store.similarity_search("new moon", k=1)) == [7]
 assert ids(asyncio.run(store.asimilarity_search("new moon", k=1))) == [7]
 assert ids(store.as_retriever(search_kwargs={"k": 1}).invoke("deep sea")) == [3]
 assert [d.metadata["n"] for d in store.get_by_ids(["d"])] == [3]
+assert ids(store.similarity_search("sea", k=5, filter={"n": {"$gt": 2, "$lt": 5}}, fetch_k=9)) == [3, 4]
+near = store.similarity_search_with_score("deep sea", k=5, score_threshold=2.5)
+assert ids([d for d, _ in near]) == [3, 2] and all(score <= 2.5 for _, score in near)
+vector = words.embed_query("sea")
+diverse = store.max_marginal_relevance_search_with_score_by_vector(vector, k=2, fetch_k=9, filter={"even": True})
+assert len(diverse) == 2 and diverse[0][0].metadata["n"] == 2
+retriever = store.as_retriever(search_type="mmr", search_kwargs={"k": 2, "fetch_k": 4, "lambda_mult": 0.3})
+assert len(retriever.invoke("sea")) == 2
+assert store.add_embeddings([("new ship", words.embed_query("new ship"))], metadatas=[{"n": 8}], ids=["i"]) == ["i"]
+assert ids(store.similarity_search("new ship", k=1)) == [8]
+
+
+async def by_await():
+    made = await FAISS.afrom_texts(texts, words, metadatas=metadatas, ids=list("abcde"))
+    assert await made.aadd_texts(["new house"], metadatas=[{"n": 5}], ids=["f"]) == ["f"]
+    found = await asyncio.gather(*[made.asimilarity_search_with_score(text, k=1) for text in texts])
+    assert [ids([d for d, _ in one]) for one in found] == [[i] for i in range(5)]
+    assert len(await made.amax_marginal_relevance_search("sea", k=2, fetch_k=4)) == 2
+    assert await made.adelete(["d"]) and ids(await made.asimilarity_search("deep sea", k=1)) == [2]
+
+
+asyncio.run(by_await())
+assert store.delete(["i"])
 again = FAISS.deserialize_from_bytes(
     store.serialize_to_bytes(), words, allow_dangerous_deserialization=True
 )
@@ -135,7 +158,7 @@ assert ids(read.similarity_search("high hill", k=3)) == ids(store.similarity_sea
 
 
 LLAMA_INDEX = """
-import tempfile
+import asyncio, tempfile
 import metalfaiss
 metalfaiss.install_as_faiss()
 
@@ -169,6 +192,18 @@ mapped.delete_nodes(["n4"])
 assert mapped.query(VectorStoreQuery(query_embedding=vectors[4].tolist(), similarity_top_k=1)).ids != ["n4"]
 assert mapped._faiss_index.ntotal == 5
 
+try:
+    wanted = MetadataFilters(filters=[MetadataFilter(key="n", value=1)])
+    store.query(VectorStoreQuery(query_embedding=vectors[4].tolist(), filters=wanted))
+    raise SystemExit("the store took filters, which it has not")
+except ValueError as error:
+    assert "filters not implemented" in str(error)
+query = VectorStoreQuery(query_embedding=vectors[2].tolist(), similarity_top_k=1)
+assert asyncio.run(store.aquery(query)).ids == ["2"]
+cosine = FaissVectorStore(faiss_index=faiss.index_factory(16, "L2norm,Flat", faiss.METRIC_INNER_PRODUCT))
+asyncio.run(cosine.async_add(nodes()))
+assert abs(cosine.query(query).similarities[0] - 1) < 1e-5
+
 context = StorageContext.from_defaults(vector_store=FaissVectorStore(faiss_index=faiss.IndexFlatL2(16)))
 index = VectorStoreIndex(nodes(), storage_context=context, embed_model=MockEmbedding(16))
 assert len(index.as_retriever(similarity_top_k=3).retrieve("text")) == 3
@@ -188,6 +223,76 @@ with tempfile.TemporaryDirectory() as folder:
     assert read.client.ntotal == 7
     assert len(again.as_retriever(similarity_top_k=2).retrieve("text")) == 2
 """
+
+
+HUGGING_FACE = """
+import tempfile
+import metalfaiss
+metalfaiss.install_as_faiss()
+
+import datasets, faiss
+import numpy as np
+
+x = np.random.default_rng(0).standard_normal((200, 16)).astype(np.float32)
+data = datasets.Dataset.from_dict({"n": list(range(200)), "x": x.tolist()})
+for options in ({}, {"string_factory": "IVF4,Flat", "train_size": 200}, {"custom_index": faiss.IndexFlatL2(16)}):
+    data.add_faiss_index("x", **options)
+    assert data.get_nearest_examples("x", x[3], k=3)[1]["n"][0] == 3
+    assert [found["n"][0] for found in data.get_nearest_examples_batch("x", x[:4], k=2)[1]] == [0, 1, 2, 3]
+    with tempfile.TemporaryDirectory() as folder:
+        data.save_faiss_index("x", f"{folder}/index.faiss")
+        data.drop_index("x")
+        data.load_faiss_index("x", f"{folder}/index.faiss")
+    assert data.get_nearest_examples("x", x[5], k=1)[1]["n"] == [5]
+    data.drop_index("x")
+print("ok")
+"""
+
+MEM0 = """
+import tempfile
+import metalfaiss
+metalfaiss.install_as_faiss()
+
+import numpy as np
+from mem0.vector_stores.faiss import FAISS
+
+x = np.random.default_rng(0).standard_normal((20, 8)).tolist()
+with tempfile.TemporaryDirectory() as folder:
+    for strategy in ("euclidean", "cosine"):
+        make = lambda: FAISS(strategy, path=folder, distance_strategy=strategy, embedding_model_dims=8)
+        store = make()
+        store.insert(x, [{"user": str(i % 2)} for i in range(20)], [f"v{i}" for i in range(20)])
+        assert store.search("", x[3], top_k=2)[0].id == "v3"
+        assert {found.payload["user"] for found in store.search("", x[3], top_k=5, filters={"user": "0"})} == {"0"}
+        store.update("v3", vector=x[4])
+        store.delete("v4")
+        assert store.get("v4") is None and make().search("", x[4], top_k=1)[0].id == "v3"
+print("ok")
+"""
+
+AUTOFAISS = """
+import tempfile
+import metalfaiss
+metalfaiss.install_as_faiss()
+
+import autofaiss, faiss
+import numpy as np
+
+x = np.random.default_rng(0).standard_normal((3000, 16)).astype(np.float32)
+for key, kind in (("Flat", faiss.IndexFlat), ("IVF32,Flat", faiss.IndexIVFFlat)):
+    index, found = autofaiss.build_index(x, index_key=key, metric_type="l2", save_on_disk=False, verbose=50)
+    assert isinstance(index, kind) and found["nb vectors"] == 3000
+    assert (index.search(x[:9], 1)[1][:, 0] == np.arange(9)).all()
+print("ok")
+"""
+
+
+@pytest.mark.parametrize(("package", "program"), [("datasets", HUGGING_FACE), ("mem0", MEM0), ("autofaiss", AUTOFAISS)])
+def test_other_libraries(package, program):
+    """Where they are installed: they are no dependencies of these tests."""
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    assert run(program).endswith("ok\n")
 
 
 @needs_langchain

@@ -10,6 +10,7 @@ from metalfaiss import _host
 from metalfaiss.factory.grammar import Inverted, Leaf, Node, Refined, Transformed, Wrapped, parse, parse_binary, parts
 from metalfaiss.factory.rules import RULES, Part, Rule
 from metalfaiss.metrics import METRIC_INNER_PRODUCT, METRIC_L2
+from metalfaiss.planned import PLANNED
 
 __all__ = ["BUILT", "index_binary_factory", "index_factory"]
 
@@ -47,6 +48,8 @@ BUILT = {
     ("binary", "IndexBinaryIDMap"),
     ("binary", "IndexBinaryIDMap2"),
     ("binary", "IndexBinaryIVF"),
+    ("binary", "IndexBinaryHash"),
+    ("binary", "IndexBinaryMultiHash"),
 }
 
 
@@ -114,7 +117,7 @@ def _require_built(op: str, tree: Node, description: str) -> None:
 
 
 def _class(name: str, text: str) -> Any:
-    found = getattr(metalfaiss, name, None)
+    found = None if name in PLANNED else getattr(metalfaiss, name, None)
     if found is None:
         raise NotImplementedError(f"[index_factory] {name} is not built yet. Received {text!r}.")
     return found
@@ -193,6 +196,10 @@ def _build_binary(node: Node, d: int) -> Any:
     make = _class(node.part.rule.builds, node.part.text)
     if node.part.rule.builds == "IndexBinaryFlat":
         return make(d)
+    if node.part.rule.builds == "IndexBinaryHash":
+        return make(d, node.part.number("b"))
+    if node.part.rule.builds == "IndexBinaryMultiHash":
+        return make(d, node.part.number("n"), node.part.number("b"))
     return _owner(make(metalfaiss.IndexBinaryFlat(d), d, node.part.number("nlist")))
 
 

@@ -86,6 +86,8 @@ _DESCRIPTIONS: tuple[tuple[str, Any], ...] = (
     ("IndexBinaryIDMap2", lambda i: f"IDMap2,{reverse_index_factory(i.index)}"),
     ("IndexBinaryIDMap", lambda i: f"IDMap,{reverse_index_factory(i.index)}"),
     ("IndexBinaryIVF", lambda i: f"BIVF{i.nlist}"),
+    ("IndexBinaryHash", lambda i: f"BHash{i.b}"),
+    ("IndexBinaryMultiHash", lambda i: f"BHash{i.nhash}x{i.b}"),
     ("IndexBinaryFlat", lambda i: "BFlat"),
     ("PCAMatrix", _pca),
     ("OPQMatrix", _opq),

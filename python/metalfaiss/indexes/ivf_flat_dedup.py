@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from metalfaiss import _host
+from metalfaiss import _core, _host
 from metalfaiss._host import Stream
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.ivf_flat import IndexIVFFlat
@@ -19,6 +19,7 @@ from metalfaiss.selectors import IDSelector, IDSelectorBatch
 __all__ = ["IndexIVFFlatDedup"]
 
 Ids = NDArray[np.int64]
+_PARTS = 1000  # of the table: so many additions cost no more than one
 
 
 class IndexIVFFlatDedup(IndexIVFFlat):
@@ -41,12 +42,35 @@ class IndexIVFFlatDedup(IndexIVFFlat):
         self._set_instances(np.empty((0, 2), dtype=np.int64))
 
     def _set_instances(self, pairs: Ids) -> None:
-        """Pairs (id in the lists, id of an equal vector), shape (n, 2)."""
-        order = np.argsort(pairs[:, 0], kind="stable")
-        self._instances, self._by_first = pairs, pairs[order]  # as they came, as files have them; and to be looked up
+        """Pairs (id in the lists, id of an equal vector), shape (n, 2), as they came and as files have them."""
+        self._pairs: tuple[Ids, ...] = (pairs,)
+        self._sorted: tuple[tuple[Ids, ...], Ids] = self._pairs, pairs[np.argsort(pairs[:, 0], kind="stable")]
 
-    def _plain_centroids(self) -> mx.array | None:
-        return None  # the ways past ``_store`` and ``_scan``
+    @property
+    def _instances(self) -> Ids:
+        return np.concatenate(self._pairs)
+
+    def _by_first(self) -> Ids:
+        """The pairs, to be looked up. Another thread may add some meanwhile: what is sorted says of which it is."""
+        pairs, (source, by_first) = self._pairs, self._sorted
+        if source is not pairs:
+            every = np.concatenate(pairs)
+            by_first = every[np.argsort(every[:, 0], kind="stable")]
+            self._sorted = pairs, by_first
+        return by_first
+
+    def _search_at_once(
+        self,
+        x: NDArray[Any],
+        k: int,
+        params: SearchParameters | None,
+        D: NDArray[np.float32] | None,
+        I: Ids | None,
+    ) -> tuple[NDArray[np.float32], Ids] | None:
+        """As ``IndexIVF`` does, where all ids take part: what a selector chooses is found in ``_scan``."""
+        chooses = params is not None and params.sel is not None
+        found = None if chooses else super()._search_at_once(x, k, params, D, I)
+        return None if found is None else self._repeated(*found, None)
 
     def set_direct_map_type(self, type: int) -> None:
         """Refuses all but ``DirectMap.NoMap``.
@@ -63,22 +87,18 @@ class IndexIVFFlatDedup(IndexIVFFlat):
         super()._train(x if first.size == x.shape[0] else x[mx.array(first)])
 
     def _store(self, codes: NDArray[np.uint8], ids: Ids, assign: Ids) -> None:
-        known, pairs = np.ones(len(ids), dtype=bool), []
-        for list_no in np.unique(assign[assign >= 0]).tolist():
-            new = np.flatnonzero(assign == list_no)
-            stored = self.invlists.get_codes(list_no)
-            alike = np.flatnonzero(np.isin(_heads(stored), _heads(codes[new])))  # what is sorted is what may be equal
-            stored = stored[alike]
-            everything = _rows(np.concatenate([stored, codes[new]]))
-            _, first, which = np.unique(everything, return_index=True, return_inverse=True)
-            named = np.concatenate([self.invlists.get_ids(list_no)[alike], ids[new]])[first[which.reshape(-1)]]
-            own = first[which.reshape(-1)] == np.arange(len(everything))
-            known[new] = own[len(stored) :]
-            again = ~own[len(stored) :]
-            pairs.append(np.stack([named[len(stored) :], ids[new]], axis=1)[again])
-        super()._store(codes[known], ids[known], assign[known])
-        self._ntotal += int((~known).sum())
-        self._set_instances(np.concatenate([self._instances, *pairs]))
+        found, first = _core.equal_entries(self.invlists._native, assign, ids, codes)
+        again = np.flatnonzero(found)
+        if len(again) == 0:
+            super()._store(codes, ids, assign)
+            return
+        if len(again) < len(ids):
+            new = np.flatnonzero(found == 0)
+            super()._store(codes[new], ids[new], assign[new])
+        pairs = np.empty((len(again), 2), dtype=np.int64)
+        pairs[:, 0], pairs[:, 1] = first[again], ids[again]
+        self._pairs = (*(self._pairs if len(self._pairs) < _PARTS else (self._instances,)), pairs)
+        self._ntotal += len(again)
 
     def _scan(
         self,
@@ -102,14 +122,14 @@ class IndexIVFFlatDedup(IndexIVFFlat):
 
     def _repeated(self, D: NDArray[np.float32], I: Ids, chosen: IDSelector | None) -> tuple[NDArray[np.float32], Ids]:
         """Results (n, k) in which every vector stands under all its ids, or the chosen ones."""
-        if not len(self._instances):
+        by_first, k = self._by_first(), I.shape[1]
+        if not len(by_first):
             return D, I
-        firsts, k = self._by_first[:, 0], I.shape[1]
+        firsts = by_first[:, 0]
         begin, end = (np.searchsorted(firsts, I, side=side) for side in ("left", "right"))
         for row in np.flatnonzero((begin < end).any(axis=1)):
             ids = [
-                np.concatenate([[i], self._by_first[a:b, 1]])
-                for i, a, b in zip(I[row], begin[row], end[row], strict=True)
+                np.concatenate([[i], by_first[a:b, 1]]) for i, a, b in zip(I[row], begin[row], end[row], strict=True)
             ]
             named, near = np.concatenate(ids), np.repeat(D[row], [len(part) for part in ids])
             if chosen is not None:
@@ -157,11 +177,6 @@ class IndexIVFFlatDedup(IndexIVFFlat):
 
     def _reconstruct_batch(self, ids: mx.array) -> mx.array:
         self._unsupported("reconstruct", ", such as IndexIVFFlat")
-
-
-def _heads(codes: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """The first component of each row, by its bytes."""
-    return np.ascontiguousarray(codes[:, :4]).view(np.uint32).reshape(-1)
 
 
 def _rows(codes: NDArray[np.uint8]) -> NDArray[Any]:

@@ -1,0 +1,1 @@
+"""K-means of PyTorch tensors: ``metalfaiss.contrib.torch.clustering``."""
