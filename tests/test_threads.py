@@ -11,7 +11,17 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from metalfaiss import IndexFlatIP, IndexFlatL2, deserialize_index, index_factory, serialize_index
+from metalfaiss import (
+    IndexFlatIP,
+    IndexFlatL2,
+    _core,
+    deserialize_index,
+    index_factory,
+    knn,
+    pairwise_distances,
+    select_k,
+    serialize_index,
+)
 
 THREADS = 8
 
@@ -214,3 +224,38 @@ def test_lists_in_borrowed_memory_change_while_they_are_read(change: str) -> Non
         done.set()
         for reader in readers:
             reader.join()
+
+
+def test_what_is_computed_on_the_calling_thread() -> None:
+    x, q = mx.array(normal(1960, 8)), mx.array(normal(3, 8, seed=1))
+    mx.eval(x, q)
+    wanted = [np.array(a) for a in knn(q, x, 4)]
+
+    def at_once(*arrays: mx.array) -> bool:
+        return _core.compute_at_once(arrays)
+
+    with mx.stream(mx.cpu):
+        D, I = knn(q, x, 4)
+        assert at_once(D)
+        assert _core.is_evaluated(I)  # its sibling
+        assert not at_once(D, I)  # nothing to do
+        for ours, theirs in zip((D, I), wanted, strict=True):
+            np.testing.assert_array_equal(np.array(ours), theirs)
+        nearest = select_k(pairwise_distances(q, x), 4, largest=False)
+        assert at_once(*nearest)
+        np.testing.assert_array_equal(np.array(nearest[1]), wanted[1])
+
+        assert not at_once(knn(q + 0, x, 4)[0])  # an operation of MLX
+        assert not at_once(knn(q, x, 4, stream=mx.new_stream(mx.cpu))[0])
+        traced: list[bool] = []
+        mx.compile(lambda a: traced.append(at_once(knn(a, x, 4)[0])) or a)(q)
+        mx.grad(lambda a: traced.append(at_once(knn(a, x, 4)[0])) or a.sum())(q)
+        assert traced == [False, False]
+
+        column = mx.zeros((2**23, 1))
+        mx.eval(column)
+        huge = pairwise_distances(column, column)  # 256 terabytes
+        for compute in (at_once, mx.eval):
+            with pytest.raises(MemoryError, match="Received one of 281474976710656 bytes"):
+                compute(huge)
+        assert at_once(knn(q, x, 4)[0])

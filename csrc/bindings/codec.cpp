@@ -1,23 +1,20 @@
 #include "ops/codec.h"
 
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 
 #include "bindings/bindings.h"
+#include "bindings/numpy_arrays.h"
 
 namespace metalfaiss {
 
 namespace {
 
 using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Lists = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Vectors = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-
-nb::ndarray<nb::numpy, float, nb::ndim<1>> numpy_floats(std::vector<float> values) {
-  auto* owned = new std::vector<float>(std::move(values));
-  nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<std::vector<float>*>(p); });
-  return {owned->data(), {owned->size()}, owner};
-}
 
 }  // namespace
 
@@ -39,6 +36,25 @@ void bind_codec(nb::module_& m) {
         return ops::encode(x, codec, s);
       },
       "x"_a, "codec"_a, nb::kw_only(), "stream"_a = nb::none(), "Codes (n, code size), uint8, of vectors (n, d).");
+  m.def(
+      "encode_now",
+      [](const Vectors& x, const index::Codec& codec, const std::optional<Vectors>& centroids,
+         const std::optional<Lists>& lists) {
+        const size_t n = x.shape(0), d = static_cast<size_t>(codec.d);
+        const bool match = !centroids || (lists && centroids->shape(1) == d && lists->size() == n);
+        ops::require(x.shape(1) == d && match, "encode_now", "Vectors and centroids must have ", d,
+                     " dimensions, and every vector a list. Received others.");
+        std::vector<uint8_t> codes;
+        {
+          nb::gil_scoped_release release;
+          codes = ops::encode_now(x.data(), static_cast<int64_t>(n), codec, centroids ? centroids->data() : nullptr,
+                                  centroids ? static_cast<int64_t>(centroids->shape(0)) : 0,
+                                  centroids ? lists->data() : nullptr);
+        }
+        return numpy_array(std::move(codes), {n, static_cast<size_t>(codec.code_size())});
+      },
+      "x"_a, "codec"_a, "centroids"_a = nb::none(), "lists"_a = nb::none(),
+      "encode at once; with centroids (nlist, d) and the list of each vector, of the differences to these.");
   m.def(
       "decode",
       [](const mlx::core::array& codes, std::shared_ptr<index::Codec> codec, mlx::core::StreamOrDevice s) {
@@ -71,7 +87,7 @@ void bind_codec(nb::module_& m) {
           out = index::train_ranges(static_cast<index::RangeStat>(stat), arg, static_cast<int64_t>(x.shape(0)),
                                     static_cast<int64_t>(x.shape(1)), levels, x.data());
         }
-        return numpy_floats(std::move(out));
+        return numpy_array(std::move(out));
       },
       "stat"_a, "arg"_a, "levels"_a, "x"_a, "Minima, then widths, of the ranges of each component.");
 }

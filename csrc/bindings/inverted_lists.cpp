@@ -1,12 +1,14 @@
 #include "index/inverted_lists.h"
 
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/vector.h>
 
 #include "bindings/bindings.h"
 #include "bindings/numpy_arrays.h"
 #include "index/direct_map.h"
+#include "index/equal_entries.h"
 #include "index/id_selector.h"
 #include "index/lists_view.h"
 
@@ -114,6 +116,19 @@ void bind_inverted_lists(nb::module_& m) {
       .def(
           "permute", [](InvertedLists& lists, const Ids& order) { lists.permute(order.data()); }, "order"_a)
       .def("compute_ntotal", &InvertedLists::compute_ntotal);
+  m.def(
+      "equal_entries",
+      [](const InvertedLists& lists, const Ids& assign, const Ids& ids, const Codes& codes) {
+        index::EqualEntries found;
+        {
+          nb::gil_scoped_release release;
+          found =
+              index::equal_entries(lists, static_cast<int64_t>(ids.size()), assign.data(), ids.data(), codes.data());
+        }
+        return std::make_pair(numpy_array(std::move(found.again)), numpy_array(std::move(found.ids)));
+      },
+      "lists"_a, "assign"_a, "ids"_a, "codes"_a,
+      "Of each new entry: whether its list, or an entry before it, has its code (uint8); and under which id first.");
   nb::class_<DirectMap>(m, "DirectMap", "See metalfaiss.DirectMap.")
       .def(nb::init<>())
       .def_prop_ro("type", [](const DirectMap& map) { return static_cast<int>(map.type()); })

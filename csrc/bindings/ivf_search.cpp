@@ -98,6 +98,23 @@ Raises:
     ValueError: shapes do not match, ``k`` < 1, an unknown metric, or the stream's device has no kernel.
 )");
   m.def(
+      "nearest_now",
+      [](const Vectors& x, const mlx::core::array& rows, int metric) {
+        ops::require(rows.ndim() == 2 && rows.shape(1) == static_cast<int64_t>(x.shape(1)) &&
+                         rows.dtype() == mlx::core::float32 && rows.is_available(),
+                     "nearest_now", "rows must be evaluated, float32, of shape (n, ", x.shape(1), "). Received ",
+                     rows.shape(), ".");
+        std::vector<float> scores(x.shape(0));
+        std::vector<int64_t> ids(x.shape(0));
+        {
+          nb::gil_scoped_release release;
+          ops::nearest_now(x.data(), static_cast<int64_t>(x.shape(0)), rows,
+                           ops::metric_from_int("nearest_now", metric), 1, scores.data(), ids.data());
+        }
+        return numpy_array(std::move(ids));
+      },
+      "x"_a, "rows"_a, "metric"_a, "The id of the nearest row for each vector, at once, on the calling thread.");
+  m.def(
       "ivf_range_search",
       [](const Vectors& xq, const Probes& probes, const std::optional<Vectors>& centroids, const InvertedLists& lists,
          std::shared_ptr<index::Codec> codec, float radius, int metric, int64_t max_empty_result_buckets,

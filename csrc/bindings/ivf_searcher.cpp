@@ -58,9 +58,7 @@ int64_t integer(nb::handle value, int64_t least, int64_t most) {
 
 // An index with inverted lists as a search needs it. Everything in it is constant, but for what the lists hold.
 struct IvfSearcher {
-  mx::array centers;
-  ops::Metric center_metric;
-  bool add_centers;
+  ops::Centers centers;
   std::shared_ptr<index::InvertedLists> lists;
   std::shared_ptr<index::Codec> codec;
   ops::Metric metric;
@@ -81,8 +79,8 @@ struct IvfSearcher {
     ops::IvfSource source{lists->snapshot(), codec, metric, {max_codes, ensure_topk_full, 0}, std::move(selector)};
     {
       nb::gil_scoped_release release;
-      ops::ivf_assign_and_search(source, queries.data<const float>(), queries.rows(), centers, center_metric,
-                                 std::min(nprobe, lists->nlist()), add_centers, k, to_distances.data<float>(),
+      ops::ivf_assign_and_search(source, queries.data<const float>(), queries.rows(), centers,
+                                 std::min(nprobe, lists->nlist()), k, to_distances.data<float>(),
                                  to_ids.data<int64_t>());
     }
     return nb::make_tuple(distances, ids);
@@ -100,9 +98,8 @@ void bind_ivf_searcher(nb::module_& m) {
           [](IvfSearcher* made, const mx::array& centers, int center_metric, bool add_centers,
              std::shared_ptr<index::InvertedLists> lists, std::shared_ptr<index::Codec> codec, int metric) {
             nb::module_ numpy = nb::module_::import_("numpy");
-            new (made) IvfSearcher{centers,
-                                   ops::metric_from_int("IvfSearcher", center_metric),
-                                   add_centers,
+            ops::Centers all(centers, ops::metric_from_int("IvfSearcher", center_metric), add_centers);
+            new (made) IvfSearcher{std::move(all),
                                    std::move(lists),
                                    std::move(codec),
                                    ops::metric_from_int("IvfSearcher", metric),

@@ -19,7 +19,7 @@ METALFAISS_INLINE void fused_rows(const RowCodec& codec, const uint8_t* const* c
     const vf q = load(query + p), offset = add ? load(add + p) : vf{};
 #pragma GCC unroll 4
     for (int r = 0; r < kFusedRows; r++) {
-      vf b = value_of_levels<type>(codec, load_levels<type>(codes[r], p), p) + offset;
+      vf b = load_values<type>(codec, codes[r], p) + offset;
       vf difference = b - q;
       total[r] = kInnerProduct ? total[r] - b * q : fma(difference, difference, total[r]);
       square[r] = kInnerProduct ? fma(b, b, square[r]) : square[r];
@@ -32,7 +32,7 @@ METALFAISS_INLINE void fused_rows(const RowCodec& codec, const uint8_t* const* c
   for (int r = 0; r < kFusedRows; r++) {
     float score = sums[r], norm = squares[r];
     for (int64_t i = p; i < d; i++) {
-      float b = value_of_level<type>(codec, level_at<type>(codes[r], i), i) + (add ? add[i] : 0.0f);
+      float b = value_at<type>(codec, codes[r], i) + (add ? add[i] : 0.0f);
       score += kInnerProduct ? -b * query[i] : (b - query[i]) * (b - query[i]);
       norm += b * b;
     }
@@ -57,6 +57,10 @@ void fused_block(const RowCodec& codec, const uint8_t* const* codes, int64_t num
       return fused_block<CodeType::u8, kInnerProduct>(codec, codes, num_rows, add, query, scores, norms);
     case CodeType::s8:
       return fused_block<CodeType::s8, kInnerProduct>(codec, codes, num_rows, add, query, scores, norms);
+    case CodeType::f16:
+      return fused_block<CodeType::f16, kInnerProduct>(codec, codes, num_rows, add, query, scores, norms);
+    case CodeType::bf16:
+      return fused_block<CodeType::bf16, kInnerProduct>(codec, codes, num_rows, add, query, scores, norms);
     case CodeType::sq6:
       return fused_block<CodeType::sq6, kInnerProduct>(codec, codes, num_rows, add, query, scores, norms);
     case CodeType::sq4:
@@ -67,7 +71,7 @@ void fused_block(const RowCodec& codec, const uint8_t* const* codes, int64_t num
 }
 
 METALFAISS_INLINE bool has_fused(CodeType type) {
-  return type != CodeType::f32 && type != CodeType::f16 && type != CodeType::bf16;
+  return type != CodeType::f32;
 }
 
 }  // namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL

@@ -380,7 +380,7 @@ void scan_chunk(const IvfScanArgs& args, const IvfRangeArgs* range, int64_t firs
 }
 
 void scan(const IvfScanArgs& args, const IvfRangeArgs* range) {
-  int64_t threads = num_threads(), k = range ? 1 : args.k;
+  int64_t threads = range ? range->workers : num_threads(), k = range ? 1 : args.k;
   int64_t per_query = threads * 16 * (k + at_least(k, 70));
   int64_t chunk = at_least(1, at_most(kCandidateBytes / per_query, kProbesPerChunk / at_least(args.nprobe, 1)));
   for (int64_t first = 0; first < args.num_queries; first += chunk) {

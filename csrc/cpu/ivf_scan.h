@@ -44,11 +44,12 @@ struct IvfScanArgs {
 
 METALFAISS_KERNEL(ivf_scan, IvfScanArgs)
 
-// All entries nearer than `radius` (inner products: above it), handed to `emit` in any order, by up to num_threads()
-// workers at once. k, places, distances and ids are not used.
+// All entries nearer than `radius` (inner products: above it), handed to `emit` in any order, by workers 0 to
+// workers - 1 at once. k, places, distances and ids are not used.
 struct IvfRangeArgs {
   IvfScanArgs scan;
   float radius;
+  int64_t workers;
   void (*emit)(void* sink, int64_t worker, int64_t query, float distance, int64_t id);
   void* sink;
 };

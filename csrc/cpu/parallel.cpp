@@ -38,6 +38,7 @@ int default_threads() {
 
 std::atomic<int> threads_wanted{0};  // 0: default_threads()
 thread_local bool inside_parallel_for = false;
+thread_local int thread_sharers = 1;
 
 // One parallel_for: threads take the next index until none is left.
 struct Job {
@@ -213,7 +214,7 @@ void set_num_threads(int n) {
 }
 
 void parallel_for(int64_t n, FunctionRef<void(int64_t)> f) {
-  int64_t threads = std::min<int64_t>(num_threads(), n);
+  int64_t threads = std::min<int64_t>(num_threads() / thread_sharers, n);
   if (threads <= 1 || inside_parallel_for) {
     for (int64_t i = 0; i < n; i++) {
       f(i);
@@ -227,12 +228,12 @@ void parallel_for(int64_t n, FunctionRef<void(int64_t)> f) {
   }
 }
 
-SerialScope::SerialScope() : before_(inside_parallel_for) {
-  inside_parallel_for = true;
+ThreadShare::ThreadShare(int sharers) : before_(thread_sharers) {
+  thread_sharers = std::max(1, sharers);
 }
 
-SerialScope::~SerialScope() {
-  inside_parallel_for = before_;
+ThreadShare::~ThreadShare() {
+  thread_sharers = before_;
 }
 
 void* thread_scratch(Scratch slot, size_t bytes) {

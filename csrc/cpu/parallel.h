@@ -33,16 +33,17 @@ void set_num_threads(int n);  // n >= 1
 // several threads at once.
 void parallel_for(int64_t n, FunctionRef<void(int64_t)> f);
 
-// While one lives, parallel_for on this thread uses no other: for callers of whom there are many at once.
-class SerialScope {
+// While one lives, parallel_for on this thread uses one in `sharers` of the threads: for callers of whom there are
+// several at once.
+class ThreadShare {
  public:
-  SerialScope();
-  ~SerialScope();
-  SerialScope(const SerialScope&) = delete;
-  SerialScope& operator=(const SerialScope&) = delete;
+  explicit ThreadShare(int sharers);
+  ~ThreadShare();
+  ThreadShare(const ThreadShare&) = delete;
+  ThreadShare& operator=(const ThreadShare&) = delete;
 
  private:
-  bool before_;
+  int before_;
 };
 
 // Scratch memory of the calling thread, 64-byte aligned, uninitialised, kept between calls so that hot kernels do not

@@ -6,12 +6,15 @@
 
 namespace metalfaiss::cpu {
 
-// n vectors of codec.d float32 each, and their codes; both row-contiguous.
+// n vectors of codec.d float32 each, and their codes; both row-contiguous. Where lists are given, what is coded is the
+// difference to the centroid of each vector's list; of one without a list, which has a negative number, any.
 struct EncodeArgs {
   RowCodec codec;
   int64_t n;
   const float* x;
   uint8_t* codes;
+  const float* centroids;  // (lists, codec.d), row-contiguous
+  const int64_t* lists;    // n, or null
 };
 
 struct DecodeArgs {

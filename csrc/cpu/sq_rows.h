@@ -27,39 +27,52 @@ inline constexpr float kLevels = type == CodeType::sq8   ? 255.0f
                                  : type == CodeType::sq6 ? 63.0f
                                                          : 15.0f;
 
-// Words of 32 bits, each for `lanes` lanes, as a vector that repeats each word for its lanes.
-template <int lanes>
-METALFAISS_INLINE vu spread_words(const uint32_t* words) {
-  vu v;
-#pragma GCC unroll 16
+// W levels of 4 bits. Vectors are not put together lane by lane, nor from parts in memory: both take several times as
+// long as all the rest (of a query's codes).
+METALFAISS_INLINE vu load_fours(const uint8_t* p) {
+  vu shift;
   for (int i = 0; i < W; i++) {
-    v[i] = words[i / lanes];
+    shift[i] = 4 * (i % 8);
   }
-  return v;
+#if defined(__AVX512F__)
+  const __m512i words = _mm512_mask_set1_epi32(_mm512_set1_epi32(load_as<int32_t>(p)), 0xff00, load_as<int32_t>(p + 4));
+#elif defined(__AVX2__)
+  const vu words = vu{} + load_as<uint32_t>(p);
+#else
+  const vu words = vu{} + load_as<uint16_t>(p);
+#endif
+  return ((vu)words >> shift) & 15u;
+}
+
+// W levels of 6 bits: four lanes shift a word of their three bytes.
+METALFAISS_INLINE vu load_sixes(const uint8_t* p) {
+  vu shift;
+  for (int i = 0; i < W; i++) {
+    shift[i] = 6 * (i % 4);
+  }
+#if defined(__AVX512F__)
+  const __m128i bytes = _mm_set_epi64x(load_as<uint32_t>(p + 8), load_as<int64_t>(p));
+  const vu place = {0x03020100, 0x03020100, 0x03020100, 0x03020100, 0x06050403, 0x06050403, 0x06050403, 0x06050403,
+                    0x09080706, 0x09080706, 0x09080706, 0x09080706, 0x0c0b0a09, 0x0c0b0a09, 0x0c0b0a09, 0x0c0b0a09};
+  const auto words = (vu)_mm512_shuffle_epi8(_mm512_maskz_broadcast_i32x4(0xffff, bytes), (__m512i)place);
+#elif defined(__AVX2__)
+  const uint64_t low = load_as<uint32_t>(p), high = load_as<uint16_t>(p + 4);
+  const vu place = {0x03020100, 0x03020100, 0x03020100, 0x03020100, 0x06050403, 0x06050403, 0x06050403, 0x06050403};
+  const auto words =
+      (vu)_mm256_shuffle_epi8(_mm256_set1_epi64x(static_cast<int64_t>(low | high << 32)), (__m256i)place);
+#else
+  const vu words = vu{} + (load_as<uint16_t>(p) | static_cast<uint32_t>(p[2]) << 16);
+#endif
+  return (words >> shift) & 63u;
 }
 
 // Components [p, p + W) of a code as integers, p a multiple of W. Reads nothing behind them.
 template <CodeType type>
 METALFAISS_INLINE vu load_levels(const uint8_t* code, int64_t p) {
   if constexpr (type == CodeType::sq4) {
-    constexpr int kWords = (W + 7) / 8;
-    uint32_t words[kWords] = {};
-    __builtin_memcpy(words, code + p / 2, W / 2);
-    vu shift;
-    for (int i = 0; i < W; i++) {
-      shift[i] = 4 * (i % 8);
-    }
-    return (spread_words<8>(words) >> shift) & 15u;
+    return load_fours(code + p / 2);
   } else if constexpr (type == CodeType::sq6) {
-    uint32_t words[W / 4] = {};
-    for (int i = 0; i < W / 4; i++) {
-      __builtin_memcpy(words + i, code + p / 4 * 3 + 3 * i, 3);
-    }
-    vu shift;
-    for (int i = 0; i < W; i++) {
-      shift[i] = 6 * (i % 4);
-    }
-    return (spread_words<4>(words) >> shift) & 63u;
+    return load_sixes(code + p / 4 * 3);
   } else {
     return load_bytes(code + p);
   }
@@ -103,16 +116,38 @@ METALFAISS_INLINE float value_of_level(const RowCodec& codec, uint32_t level, in
   return x;
 }
 
+// Components [p, p + W) of a code, p a multiple of W; and component p.
+template <CodeType type>
+METALFAISS_INLINE vf load_values(const RowCodec& codec, const uint8_t* code, int64_t p) {
+  if constexpr (type == CodeType::f16) {
+    return load(reinterpret_cast<const half_t*>(code) + p);
+  } else if constexpr (type == CodeType::bf16) {
+    return load(reinterpret_cast<const bfloat_t*>(code) + p);
+  } else {
+    return value_of_levels<type>(codec, load_levels<type>(code, p), p);
+  }
+}
+template <CodeType type>
+METALFAISS_INLINE float value_at(const RowCodec& codec, const uint8_t* code, int64_t p) {
+  if constexpr (type == CodeType::f16) {
+    return load_one(reinterpret_cast<const half_t*>(code) + p);
+  } else if constexpr (type == CodeType::bf16) {
+    return load_one(reinterpret_cast<const bfloat_t*>(code) + p);
+  } else {
+    return value_of_level<type>(codec, level_at<type>(code, p), p);
+  }
+}
+
 // A whole row: `add` (d floats, or null) is added to it.
 template <CodeType type>
 METALFAISS_INLINE void decode_levels(const RowCodec& codec, const uint8_t* code, const float* add, float* out) {
   int64_t p = 0;
   for (; p + W <= codec.d; p += W) {
-    vf x = value_of_levels<type>(codec, load_levels<type>(code, p), p);
+    vf x = load_values<type>(codec, code, p);
     store(out + p, add ? x + load(add + p) : x);
   }
   for (; p < codec.d; p++) {
-    float x = value_of_level<type>(codec, level_at<type>(code, p), p);
+    float x = value_at<type>(codec, code, p);
     out[p] = add ? x + add[p] : x;
   }
 }

@@ -1,7 +1,8 @@
 #include "index/direct_map.h"
 
-#include <stdexcept>
 #include <string>
+
+#include "errors.h"
 
 namespace metalfaiss::index {
 
@@ -16,8 +17,8 @@ void DirectMap::set_type(Type type, const InvertedLists& lists, int64_t ntotal) 
       if (type == Type::hashtable) {
         hashtable[id] = pack_place(list, i);
       } else if (id < 0 || id >= ntotal) {
-        throw std::invalid_argument("[IndexIVF.set_direct_map_type] An array needs the ids 0 to " +
-                                    std::to_string(ntotal - 1) + ". Received id " + std::to_string(id) + ".");
+        throw ArgumentError("[IndexIVF.set_direct_map_type] An array needs the ids 0 to " + std::to_string(ntotal - 1) +
+                            ". Received id " + std::to_string(id) + ".");
       } else {
         array[id] = pack_place(list, i);
       }

@@ -13,7 +13,7 @@ class DirectMap {
   enum class Type { none, array, hashtable };
 
   Type type() const { return type_; }
-  // Becomes a map of this type of what the lists hold. Throws std::invalid_argument where the type cannot: an array
+  // Becomes a map of this type of what the lists hold. Throws ArgumentError where the type cannot: an array
   // needs the ids 0 to ntotal - 1, each once.
   void set_type(Type type, const InvertedLists& lists, int64_t ntotal);
   // The place of an id, or -1.

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <stdexcept>
 #include <string>
 #include <utility>
 
+#include "errors.h"
 #include "index/blocks.h"
 
 namespace metalfaiss::index {
@@ -130,8 +130,8 @@ void InvertedLists::add(int64_t n, const int64_t* assign, const int64_t* ids, co
   std::vector<int64_t> count(nlist_);
   for (int64_t i = 0; i < n; i++) {
     if (assign[i] >= nlist_) {
-      throw std::invalid_argument("[IndexIVF.add] The quantizer must name lists from 0 to " +
-                                  std::to_string(nlist_ - 1) + ". Received " + std::to_string(assign[i]) + ".");
+      throw ArgumentError("[IndexIVF.add] The quantizer must name lists from 0 to " + std::to_string(nlist_ - 1) +
+                          ". Received " + std::to_string(assign[i]) + ".");
     }
     if (assign[i] >= 0) {
       count[assign[i]]++;

@@ -1,5 +1,6 @@
 #include "ops/codec.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "cpu/knn.h"
@@ -11,9 +12,9 @@ namespace metalfaiss::ops {
 namespace {
 
 // What the operations on codes share. Rows are independent of each other, so that a batch of matrices is a longer one.
-class OnCodes : public mx::Primitive {
+class OnCodes : public AtOnce {
  public:
-  OnCodes(mx::Stream s, index::CodecPtr codec) : Primitive(s), codec_(std::move(codec)) {}
+  OnCodes(mx::Stream s, index::CodecPtr codec) : AtOnce(s), codec_(std::move(codec)) {}
 
   void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override {
     throw std::runtime_error(message(name(), "A GPU has no kernel for it: pass stream=mx.cpu. Received a GPU stream."));
@@ -21,9 +22,9 @@ class OnCodes : public mx::Primitive {
 
   std::vector<mx::array> jvp(const std::vector<mx::array>&, const std::vector<mx::array>&,
                              const std::vector<int>&) override {
-    throw std::invalid_argument(message(name(),
-                                        "Codes have no derivative: use vectors stored as they are. Received a "
-                                        "transformation that needs one."));
+    throw ArgumentError(message(name(),
+                                "Codes have no derivative: use vectors stored as they are. Received a "
+                                "transformation that needs one."));
   }
   std::vector<mx::array> vjp(const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
                              const std::vector<int>& argnums, const std::vector<mx::array>&) override {
@@ -41,7 +42,7 @@ class Encode : public OnCodes {
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     allocate(outputs[0]);
     schedule(stream(), [x = inputs[0], out = outputs[0], codec = codec_]() mutable {
-      cpu::scalar_encode({codec->view(), x.shape(0), x.data<float>(), out.data<uint8_t>()});
+      cpu::scalar_encode({codec->view(), x.shape(0), x.data<float>(), out.data<uint8_t>(), nullptr, nullptr});
     });
   }
   std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override {
@@ -122,7 +123,7 @@ void require_rows(const char* op, const char* name, const mx::array& a, int64_t 
 }
 
 mx::array contiguous_rows(const mx::array& a, mx::Dtype type, mx::Stream s) {
-  return mx::contiguous(mx::astype(a, type, s), false, s);
+  return row_contiguous(mx::astype(a, type, s), s);
 }
 
 }  // namespace
@@ -133,6 +134,15 @@ mx::array encode(const mx::array& x, const index::CodecPtr& codec, mx::StreamOrD
   mx::Shape shape{x.shape(0), static_cast<int>(codec->code_size())};
   return mx::array(shape, mx::uint8, std::make_shared<Encode>(stream, codec),
                    {contiguous_rows(x, mx::float32, stream)});
+}
+
+std::vector<uint8_t> encode_now(const float* x, int64_t n, const index::Codec& codec, const float* centroids,
+                                int64_t nlist, const int64_t* lists) {
+  const bool named = std::all_of(lists, lists + (lists ? n : 0), [&](int64_t list) { return list < nlist; });
+  require(named, "encode_now", "lists must be less than ", nlist, ". Received another one.");
+  std::vector<uint8_t> codes(n * codec.code_size());
+  cpu::scalar_encode({codec.view(), n, x, codes.data(), centroids, lists});
+  return codes;
 }
 
 mx::array decode(const mx::array& codes, const index::CodecPtr& codec, mx::StreamOrDevice s) {

@@ -1,8 +1,6 @@
 #include "ops/ivf_search.h"
 
 #include <algorithm>
-#include <atomic>
-#include <chrono>
 #include <limits>
 #include <tuple>
 
@@ -18,6 +16,10 @@ namespace metalfaiss::ops {
 namespace {
 
 constexpr const char* kIvfSearch = "ivf_search";
+
+// Centers are sketched if there are as many, and sketches are looked at where probes are a small part of them: of 1024
+// real ones, for 16 probes, about 50 are left (benchmarks/bench_faiss.py --only "1 query").
+constexpr int64_t kSketched = 256, kSketchedShare = 8;
 
 // Those that are probed; the others stay empty. To look at each of a thousand lists costs as much as to scan one.
 std::vector<cpu::ScanList> scan_lists(const IvfSource& source, const int64_t* probes, int64_t count) {
@@ -62,31 +64,10 @@ cpu::IvfScanArgs scan_args(const IvfSource& source, const std::vector<cpu::ScanL
   return args;
 }
 
-// Of several searches at once each keeps to its own thread: together they keep all busy, and none waits for another.
-class Crowd {
- public:
-  Crowd() {
-    int64_t now = std::chrono::steady_clock::now().time_since_epoch().count();
-    if (running_.fetch_add(1) > 0) {
-      crowded_at_ = now;
-    }
-    if (now - crowded_at_ < kLasts) {
-      serial_.emplace();
-    }
-  }
-  ~Crowd() { running_.fetch_sub(1); }
-
- private:
-  static constexpr int64_t kLasts = 2'000'000;  // nanoseconds since there was a crowd
-  static inline std::atomic<int> running_{0};
-  static inline std::atomic<int64_t> crowded_at_{-kLasts};
-  std::optional<cpu::SerialScope> serial_;
-};
-
-class IvfSearch : public mx::Primitive {
+class IvfSearch : public AtOnce {
  public:
   IvfSearch(mx::Stream s, IvfSource source, int64_t k, bool places)
-      : Primitive(s), source_(std::move(source)), k_(k), places_(places) {}
+      : AtOnce(s), source_(std::move(source)), k_(k), places_(places) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     allocate(outputs[0]);
@@ -106,9 +87,9 @@ class IvfSearch : public mx::Primitive {
 
   std::vector<mx::array> jvp(const std::vector<mx::array>&, const std::vector<mx::array>&,
                              const std::vector<int>&) override {
-    throw std::invalid_argument(message(kIvfSearch,
-                                        "Distances found in inverted lists have no derivative: use IndexFlat. "
-                                        "Received a transformation that needs one."));
+    throw ArgumentError(message(kIvfSearch,
+                                "Distances found in inverted lists have no derivative: use IndexFlat. "
+                                "Received a transformation that needs one."));
   }
   std::vector<mx::array> vjp(const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
                              const std::vector<int>& argnums, const std::vector<mx::array>&) override {
@@ -171,10 +152,10 @@ std::pair<mx::array, mx::array> ivf_search(const mx::array& xq, const mx::array&
   require(probes.ndim() == 2, kIvfSearch, "probes must have shape (n, nprobe). Received ", probes.shape(), ".");
   require(k >= 1 && k <= std::numeric_limits<mx::ShapeElem>::max(), kIvfSearch,
           "k must be at least 1 and less than 2^31. Received ", k, ".");
-  std::vector<mx::array> inputs{mx::contiguous(mx::astype(xq, mx::float32, stream), false, stream),
-                                mx::contiguous(mx::astype(probes, mx::int64, stream), false, stream)};
+  std::vector<mx::array> inputs{row_contiguous(mx::astype(xq, mx::float32, stream), stream),
+                                row_contiguous(mx::astype(probes, mx::int64, stream), stream)};
   if (centroids) {
-    inputs.push_back(mx::contiguous(mx::astype(*centroids, mx::float32, stream), false, stream));
+    inputs.push_back(row_contiguous(mx::astype(*centroids, mx::float32, stream), stream));
   }
   auto primitive = std::make_shared<IvfSearch>(stream, std::move(source), k, places);
   auto shapes = primitive->output_shapes(inputs);
@@ -200,27 +181,43 @@ void ivf_search_now(const IvfSource& source, const float* xq, int64_t nq, const 
   ivf_stats().add({nq, counts.lists, counts.distances, counts.candidates, 0, watch.milliseconds()});
 }
 
-void ivf_assign_and_search(const IvfSource& source, const float* xq, int64_t nq, const mx::array& centers,
-                           Metric center_metric, int64_t nprobe, bool add_centers, int64_t k, float* distances,
-                           int64_t* ids) {
+void nearest_now(const float* x, int64_t n, const mx::array& rows, Metric metric, int64_t k, float* scores,
+                 int64_t* ids) {
+  int64_t d = rows.shape(1);
+  cpu::Matrix matrix{rows.data<float>(), cpu::Float::f32, rows.shape(0), d, rows.strides(0), rows.strides(1)};
+  cpu::knn({{x, cpu::Float::f32, n, d, d, 1}, matrix, k, metric == Metric::inner_product, scores, ids});
+}
+
+Centers::Centers(const mx::array& given, Metric metric, bool add) : rows(given), metric(metric), add(add) {
+  require(rows.ndim() == 2 && rows.dtype() == mx::float32 && rows.is_available(), "IvfSearcher",
+          "centers must be evaluated, float32, of shape (nlist, d). Received shape ", rows.shape(), ".");
+  if (!rows.flags().row_contiguous) {
+    rows = mx::contiguous(given, false, mx::Device::cpu);
+    rows.eval();
+  }
+  if (rows.shape(0) >= kSketched) {
+    sketch = index::RowSketch::of(rows.data<float>(), rows.shape(0), rows.shape(1));
+  }
+}
+
+void ivf_assign_and_search(const IvfSource& source, const float* xq, int64_t nq, const Centers& centers, int64_t nprobe,
+                           int64_t k, float* distances, int64_t* ids) {
   int64_t d = source.codec->d, nlist = static_cast<int64_t>(source.lists->size());
-  require(centers.ndim() == 2 && centers.shape(0) == nlist && centers.shape(1) == d && centers.dtype() == mx::float32,
-          "ivf_search_now", "centers must be float32 of shape (", nlist, ", ", d, "). Received ", centers.shape(), ".");
-  require(!add_centers || (centers.strides(0) == d && centers.strides(1) == 1), "ivf_search_now",
-          "centers must be row-contiguous. Received other strides.");
-  Crowd crowd;
+  require(centers.rows.shape(0) == nlist && centers.rows.shape(1) == d, "IvfSearcher", "centers must have shape (",
+          nlist, ", ", d, "). Received ", centers.rows.shape(), ".");
+  Sharing sharing(nq);
   Stopwatch watch;
   std::vector<float> scores(nq * nprobe);
   std::vector<int64_t> probes(nq * nprobe);
-  cpu::Matrix rows{centers.data<float>(), cpu::Float::f32, nlist, d, centers.strides(0), centers.strides(1)};
-  cpu::knn({{xq, cpu::Float::f32, nq, d, d, 1},
-            rows,
-            nprobe,
-            center_metric == Metric::inner_product,
-            scores.data(),
-            probes.data()});
+  if (centers.sketch && kSketchedShare * nprobe <= nlist) {
+    cpu::Matrix rows{centers.rows.data<float>(), cpu::Float::f32, nlist, d, d, 1};
+    cpu::knn_sketch({xq, nq, rows, centers.sketch->view(), nprobe, centers.metric == Metric::inner_product,
+                     scores.data(), probes.data()});
+  } else {
+    nearest_now(xq, nq, centers.rows, centers.metric, nprobe, scores.data(), probes.data());
+  }
   ivf_stats().add({0, 0, 0, 0, watch.milliseconds(), watch.milliseconds()});
-  ivf_search_now(source, xq, nq, probes.data(), nprobe, add_centers ? centers.data<float>() : nullptr, k, false,
+  ivf_search_now(source, xq, nq, probes.data(), nprobe, centers.add ? centers.rows.data<float>() : nullptr, k, false,
                  distances, ids);
 }
 
@@ -234,14 +231,14 @@ struct ProbeHit {
 // All entries within a radius, in any order.
 std::vector<ProbeHit> hits_within(const IvfSource& source, const float* xq, int64_t nq, const int64_t* probes,
                                   int64_t nprobe, const float* centroids, float radius, cpu::IvfScanCounts& counts) {
-  std::vector<std::vector<ProbeHit>> found(cpu::num_threads());
+  std::vector<std::vector<ProbeHit>> found(cpu::num_threads());  // asked once: another thread may set it meanwhile
   std::vector<cpu::ScanList> lists = scan_lists(source, probes, nq * nprobe);
   cpu::IvfScanArgs args = scan_args(source, lists, xq, nq, probes, nprobe, centroids);
   args.counts = &counts;
   auto emit = [](void* sink, int64_t worker, int64_t query, float distance, int64_t id) {
     (*static_cast<std::vector<std::vector<ProbeHit>>*>(sink))[worker].push_back({query, id, distance});
   };
-  cpu::ivf_range_scan({args, radius, emit, &found});
+  cpu::ivf_range_scan({args, radius, static_cast<int64_t>(found.size()), emit, &found});
   std::vector<ProbeHit> all;
   for (const std::vector<ProbeHit>& hits : found) {
     all.insert(all.end(), hits.begin(), hits.end());

@@ -13,24 +13,14 @@ int64_t nanoseconds() {
 
 }  // namespace
 
-IvfCounts IvfStats::get() const {
-  std::lock_guard lock(mutex_);
-  return total_;
-}
-
-void IvfStats::add(const IvfCounts& counts) {
-  std::lock_guard lock(mutex_);
-  total_.nq += counts.nq;
-  total_.nlist += counts.nlist;
-  total_.ndis += counts.ndis;
-  total_.nheap_updates += counts.nheap_updates;
-  total_.quantization_time += counts.quantization_time;
-  total_.search_time += counts.search_time;
-}
-
-void IvfStats::set(const IvfCounts& counts) {
-  std::lock_guard lock(mutex_);
-  total_ = counts;
+IvfCounts& IvfCounts::operator+=(const IvfCounts& o) {
+  nq += o.nq;
+  nlist += o.nlist;
+  ndis += o.ndis;
+  nheap_updates += o.nheap_updates;
+  quantization_time += o.quantization_time;
+  search_time += o.search_time;
+  return *this;
 }
 
 IvfStats& ivf_stats() {

@@ -2,26 +2,19 @@
 #pragma once
 
 #include <cstdint>
-#include <mutex>
+
+#include "ops/totals.h"
 
 namespace metalfaiss::ops {
 
 struct IvfCounts {
   int64_t nq = 0, nlist = 0, ndis = 0, nheap_updates = 0;
   double quantization_time = 0, search_time = 0;  // milliseconds
+
+  IvfCounts& operator+=(const IvfCounts& o);
 };
 
-// Any number of threads may add to one at once.
-class IvfStats {
- public:
-  IvfCounts get() const;
-  void add(const IvfCounts& counts);
-  void set(const IvfCounts& counts);
-
- private:
-  mutable std::mutex mutex_;
-  IvfCounts total_;
-};
+using IvfStats = Totals<IvfCounts>;
 
 // That of the process: every search adds to it once, when it runs.
 IvfStats& ivf_stats();

@@ -178,7 +178,7 @@ void test_within(const Case& c) {
   auto emit = [](void* sink, int64_t worker, int64_t query, float, int64_t id) {
     (*static_cast<std::vector<Found>*>(sink))[worker].emplace_back(query, id);
   };
-  ivf_range_scan({problem.args(), radius, emit, &found});
+  ivf_range_scan({problem.args(), radius, num_threads(), emit, &found});
   Found got, wanted;
   for (auto& of_worker : found) {
     got.insert(got.end(), of_worker.begin(), of_worker.end());

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from metalfaiss import _core, _host
 from metalfaiss._host import Array, Stream
+from metalfaiss._lloyd import on_cpu
 from metalfaiss.clustering import ClusteringParameters
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes import _checks
-from metalfaiss.indexes._assign import nearest, worthwhile
+from metalfaiss.indexes._assign import nearest, nearest_at_once, worthwhile
 from metalfaiss.indexes._c_calls import ListCalls
 from metalfaiss.indexes._ivf_entries import IVFEntries
 from metalfaiss.indexes._ivf_search import IVFSearch
@@ -47,13 +49,14 @@ class IndexIVF(IVFSearch, IVFEntries, ListCalls, Level1Quantizer, Index):
 
     _parameters_type = SearchParametersIVF
     _unsaved: ClassVar[tuple[str, ...]] = (*Index._unsaved, "_prepared")
+    _encodes_at_once = False  # whether ``_codes_at_once`` knows its codes
     PARALLEL_MODE_NO_HEAP_INIT = 1024
 
     def __init__(self, quantizer: Index, d: int, nlist: int, code_size: int, metric: int = METRIC_L2) -> None:
         super().__init__(d, metric)
         if metric not in (METRIC_L2, METRIC_INNER_PRODUCT):
             op = type(self).__name__
-            raise ValueError(f"[{op}] metric must be METRIC_L2 or METRIC_INNER_PRODUCT. Received {metric!r}.")
+            raise ArgumentError(f"[{op}] metric must be METRIC_L2 or METRIC_INNER_PRODUCT. Received {metric!r}.")
         self._init_level1(quantizer, nlist)
         self.cp = ClusteringParameters(niter=10, spherical=metric == METRIC_INNER_PRODUCT)
         self.nprobe = 1
@@ -104,17 +107,69 @@ class IndexIVF(IVFSearch, IVFEntries, ListCalls, Level1Quantizer, Index):
 
     # -------------------------------------------------------------------------------------- adding
 
+    def add(self, x: Array, numeric_type: int = Float32) -> None:
+        """``Index.add``; NumPy vectors are read where they lie.
+
+        Raises:
+            TypeError, ValueError, RuntimeError: as ``Index.add`` does.
+        """
+        if not self._add_at_once("add", x, None, numeric_type):
+            super().add(x, numeric_type)
+
+    def add_with_ids(self, x: Array, ids: Any, numeric_type: int = Float32) -> None:
+        """``Index.add_with_ids``; NumPy vectors are read where they lie.
+
+        Raises:
+            TypeError, ValueError, RuntimeError: as ``Index.add_with_ids`` does.
+        """
+        if not self._add_at_once("add_with_ids", x, ids, numeric_type):
+            super().add_with_ids(x, ids, numeric_type)
+
+    def _add_at_once(self, method: str, x: Array, ids: Any, numeric_type: int) -> bool:
+        """Adds NumPy vectors without a graph, where that is possible."""
+        if not (isinstance(x, np.ndarray) and self._encodes_at_once and on_cpu(None)):
+            return False
+        if x.dtype != np.float32 or numeric_type != Float32:
+            return False
+        op = self._op(method)
+        _host.check_vectors(op, x, self.d)
+        self._require_trained(op)
+        centroids = self._plain_centroids()
+        if centroids is None or not (x.flags.c_contiguous and x.flags.aligned):
+            return False
+        given = None if ids is None else _checks.stored_ids(op, ids, len(x))
+        lists = nearest_at_once(x, centroids, self.quantizer.metric_type)
+        codes = self._codes_at_once(x, centroids, lists)
+        with self._lock:
+            if given is None:
+                given = np.arange(self.ntotal, self.ntotal + len(x))
+            else:
+                self._require_no_array()
+            self._store(codes, given, lists)
+        return True
+
+    def _codes_at_once(
+        self, x: NDArray[np.float32], centroids: mx.array, lists: NDArray[np.int64]
+    ) -> NDArray[np.uint8]:
+        """Codes (n, code_size) of contiguous vectors for these lists, where ``_encodes_at_once``."""
+        if not self.by_residual:
+            return _core.encode_now(x, self._codec())
+        return _core.encode_now(x, self._codec(), np.ascontiguousarray(_host.view(centroids)), lists)
+
     def _add(self, x: mx.array) -> None:
         n = x.shape[0]
         self._add_core(x, np.arange(self.ntotal, self.ntotal + n), None)
 
     def _add_with_ids(self, x: mx.array, ids: NDArray[np.int64]) -> None:
+        self._require_no_array()
+        self._add_core(x, ids, None)
+
+    def _require_no_array(self) -> None:
         if self.direct_map.type == DirectMap.Array:
             raise RuntimeError(
                 f"[{self._op('add_with_ids')}] The direct map must not be an array, which has the ids 0, 1, ...: use "
                 "set_direct_map_type(DirectMap.Hashtable). Received ids."
             )
-        self._add_core(x, ids, None)
 
     def add_core(self, n: int, x: Array, xids: Any, precomputed_idx: Any) -> None:
         """Stores vectors in lists that are known.
@@ -133,7 +188,7 @@ class IndexIVF(IVFSearch, IVFEntries, ListCalls, Level1Quantizer, Index):
         vectors = self._new_vectors("add_core", x, Float32)
         assign = _checks.stored_ids(op, precomputed_idx, n)
         if assign.size and (assign.max() >= self.nlist or vectors.shape[0] != n):
-            raise ValueError(
+            raise ArgumentError(
                 f"[{op}] There must be {n} vectors, and lists from 0 to {self.nlist - 1}. "
                 f"Received {vectors.shape[0]} vectors and list {assign.max()}."
             )

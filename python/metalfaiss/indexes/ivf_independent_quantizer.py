@@ -9,6 +9,7 @@ import numpy as np
 
 from metalfaiss import _host
 from metalfaiss._host import Stream
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes import _checks
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.ivf import IndexIVF
@@ -42,9 +43,9 @@ class IndexIVFIndependentQuantizer(Index):
         shape = (quantizer.d, quantizer.d) if vt is None else (vt.d_in, vt.d_out)
         if shape != (quantizer.d, index_ivf.d):
             wanted = f"from {quantizer.d} to {index_ivf.d} dimensions"
-            raise ValueError(f"[{name}] vt must lead {wanted}. Received {shape[0]} to {shape[1]}.")
+            raise ArgumentError(f"[{name}] vt must lead {wanted}. Received {shape[0]} to {shape[1]}.")
         if quantizer.is_trained and quantizer.ntotal not in (0, index_ivf.nlist):
-            raise ValueError(f"[{name}] quantizer must hold {index_ivf.nlist} vectors. Received {quantizer.ntotal}.")
+            raise ArgumentError(f"[{name}] quantizer must hold {index_ivf.nlist} vectors. Received {quantizer.ntotal}.")
         super().__init__(quantizer.d, index_ivf.metric_type)
         self.quantizer, self.index_ivf, self.vt = quantizer, index_ivf, vt
         self.own_fields = False

@@ -38,6 +38,8 @@ class IndexIVFScalarQuantizer(IndexIVF):
         NotImplementedError: there is no such type yet.
     """
 
+    _encodes_at_once = True
+
     def __init__(
         self,
         quantizer: Index,

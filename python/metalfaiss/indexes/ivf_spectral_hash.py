@@ -57,7 +57,7 @@ class IndexIVFSpectralHash(IndexIVF):
     ) -> None:
         nbit = _host.integer(type(self).__name__, "nbit", nbit, 1)
         if not np.isfinite(period) or period == 0:
-            raise ValueError(f"[{type(self).__name__}] period must be finite, and not 0. Received {period}.")
+            raise ArgumentError(f"[{type(self).__name__}] period must be finite, and not 0. Received {period}.")
         super().__init__(quantizer, d, nlist, (nbit + 7) // 8, METRIC_L2)
         self.nbit, self.period, self.threshold_type = nbit, float(period), self.Thresh_global
         self._vt: Any = None
@@ -84,7 +84,7 @@ class IndexIVFSpectralHash(IndexIVF):
     def _set_thresholds(self, values: NDArray[np.float32]) -> None:
         if 0 < values.size < self.nlist * self.nbit:
             wanted = f"{self.nlist * self.nbit} values, or none"
-            raise ValueError(f"[{self._op('trained')}] There must be {wanted}. Received {values.size}.")
+            raise ArgumentError(f"[{self._op('trained')}] There must be {wanted}. Received {values.size}.")
         self._thresholds = values.reshape(-1).copy()
 
     def replace_vt(self, vt: Any, own: bool = False) -> None:
@@ -128,7 +128,7 @@ class IndexIVFSpectralHash(IndexIVF):
             self._set_thresholds((centroids - np.float32(shift)).ravel())
         elif self.threshold_type != self.Thresh_global:
             op = self._op("train")
-            raise ValueError(f"[{op}] threshold_type must be from 0 to 3. Received {self.threshold_type!r}.")
+            raise ArgumentError(f"[{op}] threshold_type must be from 0 to 3. Received {self.threshold_type!r}.")
         self.is_trained = True
 
     def _medians(self, x: mx.array) -> NDArray[np.float32]:
@@ -185,7 +185,7 @@ class IndexIVFSpectralHash(IndexIVF):
             self._unsupported("search_and_return_codes")
         settings = self._settings(self._op("search"), params)
         if settings.limits["max_codes"] or settings.limits.get("ensure_topk_full"):
-            raise ValueError(
+            raise ArgumentError(
                 f"[{self._op('search')}] max_codes must be 0 and ensure_topk_full False. Received {settings.limits}."
             )
         step, found = max(1, _AT_ONCE // (probes.shape[1] * k)), []
