@@ -35,6 +35,13 @@ def without_lists(f: Any) -> Any:
     return index
 
 
+def with_ids(f: Any) -> Any:
+    index = f.index_factory(D, "IVF4,Flat")
+    index.train(X)
+    index.add_with_ids(X, np.arange(300) + 5)
+    return index
+
+
 def binary(f: Any) -> Any:
     index = f.IndexBinaryFlat(32)
     index.add(CODES)
@@ -82,10 +89,20 @@ CALLS: dict[str, Any] = {
     "read no binary index": lambda f, p: f.read_index_binary(written(p / "bad", b"IxF2junk")),
     "deserialize": lambda f, p: f.deserialize_index(np.zeros(10, np.uint8)),
     "write nowhere": lambda f, p: f.write_index(f.IndexFlatL2(D), str(p / "nothing" / "index")),
+    "a reader of nothing": lambda f, p: f.FileIOReader(str(p / "nothing")),
+    "a writer to nowhere": lambda f, p: f.FileIOWriter(str(p / "nothing" / "index")),
+    "a folder": lambda f, p: f.read_index(str(p)),
     "factory": lambda f, p: f.index_factory(D, "Nothing"),
     "merge": lambda f, p: filled(f, "Flat").merge_from(filled(f, "SQ8")),
     "eval_intersection": lambda f, p: f.eval_intersection(np.zeros((3, 2)), np.zeros((4, 2))),
     "extract": lambda f, p: f.extract_index_ivf(filled(f, "Flat")),
+    "direct map of other ids": lambda f, p: with_ids(f).make_direct_map(),
+    "bits": lambda f, p: f.IndexBinaryFlat(63),
+    "clusters of none": lambda f, p: f.Kmeans(D, 4).assign(X),
+    "nprobe": lambda f, p: setattr(filled(f, "IVF4,Flat"), "nprobe", 2.5),
+    "verbose": lambda f, p: setattr(f.IndexFlatL2(D), "verbose", "yes"),
+    "knn": lambda f, p: f.knn(X, X[:, :4].copy(), 3),
+    "knn of bits": lambda f, p: f.knn_hamming(CODES, CODES[:, :2].copy(), 3),
     "attribute": lambda f, p: setattr(f.IndexFlatL2(D), "nothing", 1),
 }
 
@@ -105,6 +122,18 @@ def test_errors_are_also_what_python_calls_them(tmp_path: Path) -> None:
     for name in ("search", "search for none", "reconstruct", "read a bad file"):
         with pytest.raises(ValueError, match=r"^\["):
             CALLS[name](metalfaiss, tmp_path)
+
+
+@pytest.mark.parametrize("lib", [faiss, metalfaiss], ids=["faiss", "metalfaiss"])
+def test_settings_keep_their_type(lib: Any) -> None:
+    index = filled(lib, "IVF4,Flat")
+    index.nprobe = 3 if lib is faiss else np.int64(3)
+    index.verbose = False
+    assert repr(index.nprobe) == "3"
+    assert index.verbose is False
+    assert index.check_ids_sorted()
+    index.add_with_ids(X[:1], np.array([7]))
+    assert not index.check_ids_sorted()
 
 
 @pytest.mark.parametrize("lib", [faiss, metalfaiss], ids=["faiss", "metalfaiss"])

@@ -187,6 +187,38 @@ def test_vectors_without_ids(kind: str) -> None:
     assert index.search(rows_for(index), 2)[1].max() < 63
 
 
+@pytest.mark.parametrize("kind", ["IDMap,IVF4,Flat", "IDMap2,BIVF4"])
+def test_ids_that_are_not_in_the_table(kind: str) -> None:
+    index = made(kind)
+    rows = rows_for(index)
+    index.index.remove_ids(np.array([0, 1, 2]))
+    index.index.add_with_ids(rows, np.array([60, -7, 2**40]))
+    index.index.nprobe = 4
+    I = index.search(rows, 60)[1]
+    assert set(I.reshape(-1).tolist()) <= {-1, *index._ids().tolist()}
+    lims, _, ids = index.range_search(rows, 65 if rows.dtype == np.uint8 else 1e9)
+    assert lims[-1] == 180
+    assert (ids == -1).sum() == 9
+
+
+@pytest.mark.parametrize(
+    ("kind", "inner"), [("IDMap,Flat", "index"), ("IDMap,BFlat", "index"), ("Flat,RFlat", "base_index")]
+)
+def test_an_addition_that_fails_within(kind: str, inner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ids, or the vectors to refine with, are there first; they go again."""
+    index = made(kind)
+    rows, before = rows_for(index), state(index)
+
+    def fails(*_: Any) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as m:
+        m.setattr(getattr(index, inner), "_add", fails)
+        with pytest.raises(MemoryError):
+            index.add_with_ids(rows, np.arange(3)) if "IDMap" in kind else index.add(rows)
+    assert state(index) == before
+
+
 def test_refined_distances_that_are_not_finite() -> None:
     index = made("SQ8,RFlat", filled=False)
     rows = X.copy()

@@ -14,7 +14,8 @@ import pytest
 from oracles.flat import WORST, built, normal, raises, small_chunks
 
 import metalfaiss
-from metalfaiss import METRIC_INNER_PRODUCT, METRIC_L2, IndexFlat, IndexFlatIP, IndexFlatL2
+from metalfaiss import METRIC_INNER_PRODUCT, METRIC_L2, IndexFlat, IndexFlatIP, IndexFlatL2, index_factory
+from metalfaiss.indexes import base
 
 __all__ = ["small_chunks"]
 
@@ -277,3 +278,31 @@ def test_reconstruct_errors() -> None:
         f"{op}] key must hold ids of stored vectors, of which there are none. Received 0.",
         lambda: IndexFlatL2(4).reconstruct(0),
     )
+
+
+@pytest.mark.parametrize("description", ["Flat", "IVF4,Flat", "SQ8"])
+def test_long_searches_are_done_in_parts(description: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
+    index = index_factory(8, description)
+    index.train(x)
+    index.add(x)
+    wanted = index.search(x, 3)
+    monkeypatch.setattr(base, "_LEAST", 70)
+    monkeypatch.setattr(base, "_WORK", 1)
+    D, I = np.empty((300, 3), np.float32), np.empty((300, 3), np.int64)
+    assert index.search(x, 3, D=D, I=I)[0] is D
+    np.testing.assert_array_equal(D, wanted[0])
+    np.testing.assert_array_equal(I, wanted[1])
+
+    asked, find = [], index._find
+
+    def interrupted(op: str, queries: mx.array, *rest: Any) -> Any:
+        asked.append(queries.shape[0])
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return find(op, queries, *rest)
+
+    monkeypatch.setattr(index, "_find", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        index.search(x, 3)
+    assert asked == [70, 70, 70]

@@ -149,6 +149,7 @@ def test_training(alone: int) -> None:
     index.cp.min_points_per_centroid = 5
     index.train(X)
     assert index.is_trained
+    assert isinstance(index.quantizer.reconstruct_n(0, NLIST), np.ndarray)
     assert index.quantizer.ntotal == NLIST
     index.add(X)
     assert index.search(X[:9], 1)[1][:, 0].tolist() == list(range(9))
@@ -292,6 +293,31 @@ def test_transforms(kind: str) -> None:
         assert all(mx.array_equal(a, b) for a, b in zip(got, wanted, strict=True))
     with pytest.raises(ValueError, match=r"\[ivf_search\] Distances found in inverted lists have no derivative"):
         mx.grad(lambda q: index.search(q, 3)[0].sum())(q)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("kind", ["Flat", "QT_6bit", "QT_8bit plain"])
+def test_vectors_are_added_alike_in_any_form(kind: str, metric: int) -> None:
+    ids, strided = np.arange(700) * 3, np.repeat(X, 2, axis=1)[:, ::2]
+    wanted = make(metalfaiss, kind, metric, x=None)
+    wanted.add_with_ids(mx.array(X), mx.array(ids))
+    for form in (X, strided, X.astype(np.float64)):
+        index = make(metalfaiss, kind, metric, x=None)
+        index.add(form[:0])
+        index.add_with_ids(form[:1], ids[:1])
+        index.add_with_ids(form[1:], ids[1:].tolist())
+        assert index.ntotal == 700
+        for i in range(NLIST):
+            assert np.array_equal(index.invlists.get_ids(i), wanted.invlists.get_ids(i))
+            assert np.array_equal(index.invlists.get_codes(i), wanted.invlists.get_codes(i))
+    index.set_direct_map_type(metalfaiss.DirectMap.Hashtable)
+    index.add_with_ids(X[:1], [5])
+    index = make(metalfaiss, kind, metric)
+    index.make_direct_map()
+    with pytest.raises(RuntimeError, match="direct map must not be an array"):
+        index.add_with_ids(X[:1], [5])
+    with pytest.raises(ValueError, match="x must have shape"):
+        index.add_with_ids(X[:1, :3].copy(), [5])
 
 
 def test_threads_search_while_one_adds() -> None:

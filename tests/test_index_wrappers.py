@@ -149,6 +149,23 @@ def test_vectors_are_kept_once() -> None:
     assert (ours.ntotal, ours.search(X[:1], 1)[1].tolist()) == (0, [[-1]])
 
 
+def test_vectors_may_come_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metalfaiss.indexes.ivf_flat_dedup._PARTS", 3)
+    x = TWICE.copy()
+    x[:, :2] = 1  # so that all begin alike
+    together, single = (metalfaiss.IndexIVFFlatDedup(metalfaiss.IndexFlatL2(D), D, 4) for _ in range(2))
+    for index in (together, single):
+        index.train(x)
+        index.nprobe = 4
+    together.add(x)
+    for i in range(len(x)):
+        single.add(x[i : i + 1])
+        assert single.search(x[i : i + 1], 1)[0][0, 0] == 0
+    assert together.invlists.compute_ntotal() == single.invlists.compute_ntotal() == 150
+    assert together.ntotal == single.ntotal == 180
+    same_results(under_all_ids(single, 180), under_all_ids(together, 180))
+
+
 def test_filters_look_at_all_ids_of_a_vector() -> None:
     index, exact = once(metalfaiss), metalfaiss.IndexFlatL2(D)
     exact.add(TWICE)

@@ -49,9 +49,10 @@ def test_entries_against_faiss() -> None:
     assert ours.compute_ntotal() == theirs.compute_ntotal() == 60
     assert ours.imbalance_factor() == pytest.approx(theirs.imbalance_factor())
     _, ids, codes = entries(4, seed=1, first=100)
-    ours.add_entries(2, ids, codes)
+    ours.add_entries(2, ids[:3], codes[:3])
+    ours.add_entries(2, 1, ids[3:], codes[3:].reshape(-1))
     theirs.add_entries(2, 4, faiss.swig_ptr(ids), faiss.swig_ptr(codes))
-    ours.update_entries(1, 2, ids[:2], codes[:2])
+    ours.update_entries(1, 2, 2, ids, codes)
     theirs.update_entries(1, 2, 2, faiss.swig_ptr(ids), faiss.swig_ptr(codes))
     ours.update_entry(0, 1, 77, codes[3])
     theirs.update_entry(0, 1, 77, faiss.swig_ptr(codes[3].copy()))
@@ -59,6 +60,11 @@ def test_entries_against_faiss() -> None:
     theirs.resize(3, 4)
     assert contents(ours) == contents(theirs)
     assert ours.get_single_id(0, 1) == 77
+    ours.prefetch_lists([0, 1], 2)
+    kept = ours.get_ids(0)
+    ours.release_ids(0, kept)
+    ours.release_codes(0, ours.get_codes(0))
+    assert kept[1] == 77
     assert ours.get_single_code(0, 1).tolist() == codes[3].tolist()
     assert ours.is_empty(4)
     ours.resize(4, 2)
@@ -181,6 +187,8 @@ def test_print_stats(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (ValueError, lambda l: l.list_size(5), r"\[ArrayInvertedLists.list_size\] list_no must be at most 4."),
         (ValueError, lambda l: l.add_entries(0, [1], np.zeros((1, 2), np.uint8)), r"codes \(n, 3\)"),
+        (ValueError, lambda l: l.add_entries(0, 2, [1, 2], np.zeros(3, np.uint8)), "code must have 6 elements"),
+        (TypeError, lambda l: l.add_entries(0, [1]), "n, ids and codes. Received 1"),
         (TypeError, lambda l: l.add_entries(0, [1], np.zeros((1, 3))), "uint8. Received int64 and float64"),
         (ValueError, lambda l: l.update_entry(0, 99, 1, [1, 2, 3]), "offset must be at most"),
         (ValueError, lambda l: l.merge_from(ArrayInvertedLists(4, 3)), "nlist 5 and code_size 3"),

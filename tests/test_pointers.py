@@ -67,6 +67,7 @@ POINTERS = {
             *pointed(f, X, Y), 6, 9, 40, f.METRIC_Lp, 3, 3, D, I, f.IDSelectorRange(3, 20)
         ),
     ),
+    "hammings": lambda f: written(f, 108, "i4", lambda o: f.hammings(*pointed(f, CODES[:9], CODES[9:]), 9, 12, 8, o)),
     "hammings_knn_mc": lambda f: searched(
         f, lambda D, I: f.hammings_knn_mc(*pointed(f, CODES[:9], CODES[9:]), 9, 21, 1, 8, D, I), 1, np.int32
     )[0],

@@ -72,6 +72,21 @@ def test_training_is_that_of_faiss(name: str, stat: int, arg: float) -> None:
     np.testing.assert_allclose(ours.trained, faiss.vector_to_array(theirs.trained), rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", SCALED)
+def test_rounding_of_levels(name: str, simd_level: str) -> None:
+    """Components at the borders of levels, and a float32 beside them; without a range, not finite, and in long rows."""
+    d = 75
+    ours, theirs = pair(d, name)
+    x = np.stack([np.zeros(d), np.full(d, 3.0)]).astype(np.float32)
+    x[:, 7] = 1
+    ours.train(x)
+    theirs.train(x)
+    borders = (np.arange(d) * 3 / ((1 << ours.bits) - 1)).astype(np.float32)
+    y = np.stack([borders, np.nextafter(borders, -1), np.nextafter(borders, 9), -borders]).astype(np.float32)
+    y[0, :3] = [np.nan, np.inf, -np.inf]
+    np.testing.assert_array_equal(ours.compute_codes(y), theirs.compute_codes(y))
+
+
 def test_rounding_of_halves() -> None:
     rng = np.random.default_rng(0)
     y = (rng.standard_normal((500, 7)) * 2.0 ** rng.integers(-30, 18, (500, 7))).astype(np.float32)

@@ -44,12 +44,19 @@ ROTATED: dict[str, Callable[[Any], Any]] = {
     "whitening": lambda f: f.PCAMatrix(D, 8, -0.5),
     "pca, rotated": lambda f: f.PCAMatrix(D, 8, 0.0, True),
     "whitening, rotated": lambda f: f.PCAMatrix(D, 8, -0.5, True),
+    "whitening above a floor": lambda f: floored(f.PCAMatrix(D, 8, -0.5)),
+    "whitening above a floor, rotated": lambda f: floored(f.PCAMatrix(D, 8, -0.5, True)),
 }
 OTHERS: dict[str, Callable[[Any], Any]] = {
     "itq": lambda f: f.ITQMatrix(D),
     "itq transform": lambda f: f.ITQTransform(D, 8, True),
     "opq": lambda f: quick(f.OPQMatrix(D, 4, 16)),
 }
+
+
+def floored(pca: Any) -> Any:
+    pca.epsilon = 500.0
+    return pca
 
 
 def quick(opq: Any) -> Any:

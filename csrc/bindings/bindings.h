@@ -20,6 +20,7 @@ void bind_gpu(nb::module_& m);
 void bind_graph(nb::module_& m);
 void bind_host_arrays(nb::module_& m);
 void bind_hamming(nb::module_& m);
+void bind_hash(nb::module_& m);
 void bind_id_selector(nb::module_& m);
 void bind_inverted_lists(nb::module_& m);
 void bind_ivf_search(nb::module_& m);

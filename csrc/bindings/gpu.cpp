@@ -161,6 +161,8 @@ class PythonExecutor : public gpu::Executor {
 
   bool has_fast_float64() const override { return multiplies_; }
 
+  int64_t multiprocessors() const override { return 3; }  // so that small products have several slabs
+
   int64_t threadgroup_bytes() const override { return (multiplies_ ? 227 : 32) << 10; }  // Hopper's, or Apple's
 
   std::string description() const override { return "simulated"; }

@@ -1,5 +1,5 @@
 #include "bindings/bindings.h"
-#include "ops/common.h"
+#include "errors.h"
 
 NB_MODULE(_core, m) {
   namespace nb = nanobind;
@@ -8,8 +8,10 @@ NB_MODULE(_core, m) {
   nb::register_exception_translator([](const std::exception_ptr& p, void*) {
     try {
       std::rethrow_exception(p);
-    } catch (const metalfaiss::ops::TypeError& e) {
+    } catch (const metalfaiss::TypeError& e) {
       PyErr_SetString(PyExc_TypeError, e.what());
+    } catch (const metalfaiss::ArgumentError& e) {
+      PyErr_SetString(nb::module_::import_("metalfaiss.errors").attr("ArgumentError").ptr(), e.what());
     }
   });
   metalfaiss::bind_graph(m);
@@ -23,6 +25,7 @@ NB_MODULE(_core, m) {
   metalfaiss::bind_hamming(m);
   metalfaiss::bind_id_selector(m);
   metalfaiss::bind_inverted_lists(m);
+  metalfaiss::bind_hash(m);
   metalfaiss::bind_ivf_search(m);
   metalfaiss::bind_ivf_searcher(m);
   metalfaiss::bind_kmeans(m);

@@ -1,6 +1,7 @@
 #include "ops/common.h"
 
 #include <algorithm>
+#include <new>
 
 #include "cpu/huge_pages.h"
 #include "gpu/executor.h"
@@ -164,8 +165,27 @@ void allocate(mx::array& out, mx::Stream s) {
   out.set_data(gpu::executor(s)->allocate(static_cast<int64_t>(out.nbytes()), s));
 }
 
+namespace {
+
+// Python's MemoryError.
+class OutOfMemory : public std::bad_alloc {
+ public:
+  explicit OutOfMemory(size_t bytes)
+      : what_(message("allocate", "A result must fit into memory. Received one of ", bytes, " bytes.")) {}
+  const char* what() const noexcept override { return what_.c_str(); }
+
+ private:
+  std::string what_;
+};
+
+}  // namespace
+
 void allocate(mx::array& out) {
-  out.set_data(mx::allocator::malloc(out.nbytes()));
+  mx::allocator::Data data = mx::allocator::malloc(out.nbytes());
+  if (data.buffer().ptr() == nullptr && out.nbytes() > 0) {
+    throw OutOfMemory(out.nbytes());
+  }
+  out.set_data(std::move(data));
   cpu::prefer_huge_pages(out.data<char>(), out.nbytes());
 }
 

@@ -2,12 +2,12 @@
 #pragma once
 
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "cpu/matrix.h"
+#include "errors.h"
 #include "gpu/launch.h"
 #include "mlx/array.h"
 #include "mlx/ops.h"
@@ -17,11 +17,6 @@
 namespace metalfaiss::ops {
 
 namespace mx = mlx::core;
-
-// Python's TypeError (std::invalid_argument becomes ValueError).
-struct TypeError : std::invalid_argument {
-  using std::invalid_argument::invalid_argument;
-};
 
 // Appends a part of a message. Not a stream: its locale machinery is shared between libraries, and breaks where one of
 // them brings its own copy of the C++ library.
@@ -45,11 +40,11 @@ std::string message(std::string_view op, const Parts&... parts) {
   return out;
 }
 
-// Throws std::invalid_argument with the message unless `holds`.
+// Throws ArgumentError with the message unless `holds`.
 template <typename... Parts>
 void require(bool holds, const char* op, const Parts&... parts) {
   if (!holds) {
-    throw std::invalid_argument(message(op, parts...));
+    throw ArgumentError(message(op, parts...));
   }
 }
 
@@ -109,19 +104,24 @@ void allocate(mx::array& out);
 // Allocates an output of an operation that GPU kernels run.
 void allocate(mx::array& out, mx::Stream s);
 
-// Runs f on the CPU stream, after what was scheduled there before.
+// Runs f on the CPU stream, after what was scheduled there before; or now (at_once.h).
 template <typename F>
 void schedule(mx::Stream s, F f);
 
 }  // namespace metalfaiss::ops
 
 #include "mlx/backend/cpu/encoder.h"
+#include "ops/at_once.h"
 
 namespace metalfaiss::ops {
 
 template <typename F>
 void schedule(mx::Stream s, F f) {
-  mx::cpu::get_command_encoder(s).dispatch(std::move(f));
+  if (running_at_once()) {
+    f();
+  } else {
+    mx::cpu::get_command_encoder(s).dispatch(std::move(f));
+  }
 }
 
 }  // namespace metalfaiss::ops

@@ -18,9 +18,9 @@ cpu::Matrix picked(const mx::array& xb, const std::optional<mx::array>& rows) {
 }
 
 // k = 0 stands for all distances.
-class ExtraMetricSearch : public mx::Primitive {
+class ExtraMetricSearch : public AtOnce {
  public:
-  ExtraMetricSearch(mx::Stream s, Extra metric, int64_t k) : Primitive(s), metric_(metric), k_(k) {}
+  ExtraMetricSearch(mx::Stream s, Extra metric, int64_t k) : AtOnce(s), metric_(metric), k_(k) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     for (mx::array& out : outputs) {
@@ -42,7 +42,7 @@ class ExtraMetricSearch : public mx::Primitive {
   }
 
   void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override {
-    throw std::invalid_argument(message(name(), "The stream must be a CPU stream. Received a GPU stream."));
+    throw ArgumentError(message(name(), "The stream must be a CPU stream. Received a GPU stream."));
   }
 
   std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override {
@@ -71,7 +71,7 @@ std::vector<mx::array> prepared(const char* op, const mx::array& xq, const mx::a
           "xq and xb must have shapes (nq, d) and (nb, d) for this metric. Received ", xq.shape(), " and ", xb.shape(),
           ".");
   floating_result_type(op, {xq});
-  return {mx::contiguous(mx::astype(xq, mx::float32, s), false, s), mx::astype(xb, floating_result_type(op, {xb}), s)};
+  return {row_contiguous(mx::astype(xq, mx::float32, s), s), mx::astype(xb, floating_result_type(op, {xb}), s)};
 }
 
 }  // namespace
@@ -97,7 +97,7 @@ std::pair<mx::array, mx::array> extra_knn(const mx::array& xq, const mx::array& 
           "k must be at least 1 and less than 2^31. Received ", k, ".");
   if (rows) {
     require(rows->ndim() == 1 && rows->dtype() == mx::int64, "knn", "rows must be int64, of shape (n,).");
-    inputs.push_back(mx::contiguous(*rows, false, stream));
+    inputs.push_back(row_contiguous(*rows, stream));
   }
   auto primitive = std::make_shared<ExtraMetricSearch>(stream, metric, k);
   auto out = mx::array::make_arrays(primitive->output_shapes(inputs), {mx::float32, mx::int64}, primitive, inputs);

@@ -159,7 +159,7 @@ class Gemm : public mx::Primitive {
   gpu::Plan plan(const gpu::GemmProblem& problem) {
     const gpu::Executor& executor = *gpu::executor(stream());
     if (executor.multiplies()) {
-      if (auto tensor = gpu::plan_z_step_tensor(problem, {executor.threadgroup_bytes()})) {
+      if (auto tensor = gpu::plan_z_step_tensor(problem, {executor.threadgroup_bytes(), executor.multiprocessors()})) {
         return *tensor;
       }
       if (auto products = gpu::plan_gemm_products(problem)) {

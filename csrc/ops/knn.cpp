@@ -65,9 +65,9 @@ mx::array scatter_rows(const mx::array& b, const mx::array& ids, const mx::array
   return mx::astype(sum_to_batch_of(sums, b, s), b.dtype(), s);
 }
 
-class Knn : public mx::Primitive {
+class Knn : public AtOnce {
  public:
-  Knn(mx::Stream s, int64_t k, Metric metric) : Primitive(s), k_(k), metric_(metric) {}
+  Knn(mx::Stream s, int64_t k, Metric metric) : AtOnce(s), k_(k), metric_(metric) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     if (runs_gpu_kernels(stream())) {
@@ -249,7 +249,7 @@ std::pair<mx::array, mx::array> knn(const mx::array& xq, const mx::array& xb, in
           "k must be at least 1 and less than 2^31. Received ", k, ".");
   floating_result_type(kKnn, {xq});
   mx::array b = mx::astype(xb, floating_result_type(kKnn, {xb}), stream);
-  std::vector<mx::array> inputs{mx::contiguous(mx::astype(xq, mx::float32, stream), false, stream), b};
+  std::vector<mx::array> inputs{row_contiguous(mx::astype(xq, mx::float32, stream), stream), b};
   if (rows) {
     require(xb.ndim() == 2 && rows->ndim() == 1 && rows->dtype() == mx::int64, kKnn,
             "rows must be int64, of shape (n,), for xb of shape (nb, d). Received shapes ", rows->shape(), " and ",
@@ -257,7 +257,7 @@ std::pair<mx::array, mx::array> knn(const mx::array& xq, const mx::array& xb, in
     if (runs_gpu_kernels(stream)) {
       return knn_of_copied_rows(inputs[0], b, k, metric, *rows, stream);
     }
-    inputs.push_back(mx::contiguous(*rows, false, stream));
+    inputs.push_back(row_contiguous(*rows, stream));
   }
   auto primitive = std::make_shared<Knn>(stream, k, metric);
   auto shapes = primitive->output_shapes(inputs);

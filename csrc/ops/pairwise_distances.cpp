@@ -11,9 +11,9 @@ namespace {
 
 constexpr const char* kPairwise = "pairwise_distances";
 
-class PairwiseDistances : public mx::Primitive {
+class PairwiseDistances : public AtOnce {
  public:
-  PairwiseDistances(mx::Stream s, Metric metric) : Primitive(s), metric_(metric) {}
+  PairwiseDistances(mx::Stream s, Metric metric) : AtOnce(s), metric_(metric) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     if (runs_gpu_kernels(stream())) {

@@ -10,9 +10,9 @@ namespace {
 
 constexpr const char* kSelectK = "select_k";
 
-class SelectK : public mx::Primitive {
+class SelectK : public AtOnce {
  public:
-  SelectK(mx::Stream s, int k, bool largest) : Primitive(s), k_(k), largest_(largest) {}
+  SelectK(mx::Stream s, int k, bool largest) : AtOnce(s), k_(k), largest_(largest) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     if (runs_gpu_kernels(stream())) {

@@ -3,9 +3,19 @@
 ``import metalfaiss as faiss`` is meant literally: the names, arguments and results are FAISS's.
 """
 
+import sys as _sys
+import typing as _typing
+
 from metalfaiss import _loader as _loader  # first: checks MLX before anything loads the extension
 from metalfaiss import ivflib
-from metalfaiss._core import IndexIVFStats, num_threads, set_num_threads, set_simd_level, simd_level
+from metalfaiss._core import (
+    IndexBinaryHashStats,
+    IndexIVFStats,
+    num_threads,
+    set_num_threads,
+    set_simd_level,
+    simd_level,
+)
 from metalfaiss.arrays import (
     MapInt64ToInt64,
     bucket_sort,
@@ -41,6 +51,11 @@ from metalfaiss.clustering import (
     Kmeans,
     kmeans1d,
     kmeans_clustering,
+)
+from metalfaiss.clustering.progressive import (
+    ProgressiveDimClustering,
+    ProgressiveDimClusteringParameters,
+    ProgressiveDimIndexFactory,
 )
 from metalfaiss.config import show_config
 from metalfaiss.distance_computers import (
@@ -120,6 +135,7 @@ from metalfaiss.indexes.binary import IndexBinary
 from metalfaiss.indexes.binary_flat import IndexBinaryFlat
 from metalfaiss.indexes.binary_from_float import IndexBinaryFromFloat
 from metalfaiss.indexes.binary_group import IndexBinaryReplicas, IndexBinaryShards
+from metalfaiss.indexes.binary_hash import IndexBinaryHash, IndexBinaryMultiHash
 from metalfaiss.indexes.binary_id_map import IndexBinaryIDMap, IndexBinaryIDMap2
 from metalfaiss.indexes.binary_ivf import IndexBinaryIVF
 from metalfaiss.indexes.flat import IndexFlat, IndexFlatIP, IndexFlatL2
@@ -135,12 +151,14 @@ from metalfaiss.indexes.ivf_spectral_hash import IndexIVFSpectralHash
 from metalfaiss.indexes.level1 import Level1Quantizer
 from metalfaiss.indexes.lsh import IndexLSH
 from metalfaiss.indexes.pretransform import IndexPreTransform
+from metalfaiss.indexes.random_index import IndexRandom
 from metalfaiss.indexes.refine import IndexRefine, IndexRefineFlat
 from metalfaiss.indexes.replicas import IndexProxy, IndexReplicas
 from metalfaiss.indexes.rowwise_minmax import IndexRowwiseMinMax, IndexRowwiseMinMaxBase, IndexRowwiseMinMaxFP16
 from metalfaiss.indexes.scalar_quantizer import IndexScalarQuantizer
 from metalfaiss.indexes.shards import IndexShards
 from metalfaiss.indexes.shards_ivf import IndexShardsIVF
+from metalfaiss.indexes.split_vectors import IndexSplitVectors
 from metalfaiss.integration import install_as_faiss
 from metalfaiss.inverted_list_views import (
     CappedInvertedLists,
@@ -225,6 +243,8 @@ from metalfaiss.metrics import (
 )
 from metalfaiss.numeric import Float16, Float32, Int8, UInt8
 from metalfaiss.pairwise import pairwise_distances
+from metalfaiss.planned import PLANNED as _PLANNED
+from metalfaiss.planned import planned as _planned
 from metalfaiss.pointers import (
     float_rand,
     float_randn,
@@ -442,9 +462,12 @@ __all__ = [
     "IndexBinary",
     "IndexBinaryFlat",
     "IndexBinaryFromFloat",
+    "IndexBinaryHash",
+    "IndexBinaryHashStats",
     "IndexBinaryIDMap",
     "IndexBinaryIDMap2",
     "IndexBinaryIVF",
+    "IndexBinaryMultiHash",
     "IndexBinaryReplicas",
     "IndexBinaryShards",
     "IndexFileError",
@@ -465,6 +488,7 @@ __all__ = [
     "IndexLSH",
     "IndexPreTransform",
     "IndexProxy",
+    "IndexRandom",
     "IndexRefine",
     "IndexRefineFlat",
     "IndexRefineSearchParameters",
@@ -475,6 +499,7 @@ __all__ = [
     "IndexScalarQuantizer",
     "IndexShards",
     "IndexShardsIVF",
+    "IndexSplitVectors",
     "Int8",
     "Int8Vector",
     "Int16Vector",
@@ -510,6 +535,9 @@ __all__ = [
     "PCAMatrix",
     "ParameterRange",
     "ParameterSpace",
+    "ProgressiveDimClustering",
+    "ProgressiveDimClusteringParameters",
+    "ProgressiveDimIndexFactory",
     "PyCallbackIDSelector",
     "PyCallbackIOReader",
     "PyCallbackIOWriter",
@@ -722,3 +750,12 @@ __all__ = [
 ]
 
 __version__ = _loader.VERSION
+
+if not _typing.TYPE_CHECKING:  # a type checker is to find misspelt names
+
+    def __getattr__(name: str):
+        if name in _PLANNED:
+            return _planned(name)
+        if name == "swigfaiss":  # FAISS's module under it, which has the same names
+            return _sys.modules[__name__]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -150,7 +150,7 @@ def require_cpu(op: str, stream: Stream) -> None:
     """
     device = stream.device if isinstance(stream, mx.Stream) else stream
     if device is not None and getattr(device, "type", device) == mx.gpu:  # mx.gpu itself is a type of device
-        raise ValueError(f"[{op}] The stream must be a CPU stream: pass stream=mx.cpu. Received a GPU stream.")
+        raise ArgumentError(f"[{op}] The stream must be a CPU stream: pass stream=mx.cpu. Received a GPU stream.")
 
 
 def check_output(op: str, name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: type[np.generic]) -> None:
@@ -167,12 +167,13 @@ def check_output(op: str, name: str, array: NDArray[Any], shape: tuple[int, ...]
     if array.shape != shape:
         raise ArgumentError(f"[{op}] {name} must have shape {shape}. Received {array.shape}.")
     if not array.flags.writeable:
-        raise ValueError(f"[{op}] {name} must be writeable. Received a read-only array.")
+        raise ArgumentError(f"[{op}] {name} must be writeable. Received a read-only array.")
 
 
 def to_numpy(*arrays: mx.array) -> list[NDArray[Any]]:
     """Evaluates the arrays together, and copies them."""
-    mx.eval(*arrays)
+    if not _core.compute_at_once(arrays):
+        mx.eval(*arrays)
     return [np.array(a) for a in arrays]
 
 

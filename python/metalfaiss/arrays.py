@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from metalfaiss import _host
+from metalfaiss.errors import ArgumentError
 from metalfaiss.selection import select_k
 
 __all__ = [
@@ -51,7 +52,7 @@ def kmax(array: ArrayLike, k: int) -> tuple[NDArray[np.float32], NDArray[np.int6
 def _best(op: str, array: ArrayLike, k: int, *, largest: bool) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     x = np.ascontiguousarray(array, dtype=np.float32)
     if x.ndim != 2:
-        raise ValueError(f"[{op}] array must have shape (n, m). Received {x.shape}.")
+        raise ArgumentError(f"[{op}] array must have shape (n, m). Received {x.shape}.")
     n, found = x.shape[0], min(_host.integer(op, "k", k, 1), x.shape[1])
     worst = np.finfo(np.float32).min if largest else np.finfo(np.float32).max
     values, at = np.full((n, k), worst, dtype=np.float32), np.full((n, k), -1, dtype=np.int64)
@@ -98,7 +99,7 @@ def matrix_bucket_sort_inplace(tab: NDArray[Any], nbucket: int | None = None, nt
     if tab.dtype not in (np.int32, np.int64):
         raise TypeError(f"[{op}] tab must hold int32 or int64. Received {tab.dtype}.")
     if tab.ndim != 2 or not tab.flags.c_contiguous:
-        raise ValueError(f"[{op}] tab must be contiguous, of shape (n, m). Received shape {tab.shape}.")
+        raise ArgumentError(f"[{op}] tab must be contiguous, of shape (n, m). Received shape {tab.shape}.")
     flat = tab.reshape(-1)
     lims = _limits(op, flat, nbucket)
     flat[:] = np.argsort(flat, kind="stable") // max(tab.shape[1], 1)
@@ -108,7 +109,9 @@ def matrix_bucket_sort_inplace(tab: NDArray[Any], nbucket: int | None = None, nt
 def _limits(op: str, values: NDArray[Any], nbucket: int | None) -> NDArray[np.int64]:
     n = int(values.max(initial=-1)) + 1 if nbucket is None else nbucket
     if values.size and (values.min() < 0 or values.max() >= n):
-        raise ValueError(f"[{op}] tab must hold integers from 0 to {n - 1}. Received {values.min()} to {values.max()}.")
+        raise ArgumentError(
+            f"[{op}] tab must hold integers from 0 to {n - 1}. Received {values.min()} to {values.max()}."
+        )
     lims: NDArray[np.int64] = np.concatenate([[0], np.cumsum(np.bincount(values, minlength=n))]).astype(np.int64)
     return lims
 
@@ -126,7 +129,7 @@ def checksum(a: NDArray[Any]) -> Any:
         ValueError: ``a`` has another number of dimensions.
     """
     if a.ndim not in (1, 2):
-        raise ValueError(f"[checksum] a must have shape (n,) or (n, d). Received {a.shape}.")
+        raise ArgumentError(f"[checksum] a must have shape (n,) or (n, d). Received {a.shape}.")
     rows = np.ascontiguousarray(a).reshape(1 if a.ndim == 1 else len(a), -1).view(np.uint8)
     whole = rows.shape[1] // 4 * 4
     words = np.ascontiguousarray(rows[:, :whole]).view("<u4")[:, ::-1]  # from the last to the first; then single bytes
@@ -165,7 +168,7 @@ class MapInt64ToInt64:
 
     def __init__(self, capacity: int) -> None:
         if capacity < 1 or capacity & (capacity - 1):
-            raise ValueError(f"[MapInt64ToInt64] capacity must be a power of two. Received {capacity}.")
+            raise ArgumentError(f"[MapInt64ToInt64] capacity must be a power of two. Received {capacity}.")
         self.capacity = capacity
         self._map: dict[int, int] = {}
 
@@ -177,7 +180,7 @@ class MapInt64ToInt64:
             RuntimeError: there would be more keys than the capacity. The map is then as it was.
         """
         if keys.ndim != 1 or keys.shape != vals.shape:
-            raise ValueError(f"[MapInt64ToInt64.add] keys and vals must have shape (n,). Received {keys.shape}.")
+            raise ArgumentError(f"[MapInt64ToInt64.add] keys and vals must have shape (n,). Received {keys.shape}.")
         merged = self._map | dict(zip(keys.tolist(), vals.tolist(), strict=True))
         if len(merged) > self.capacity:
             raise RuntimeError(
@@ -197,7 +200,7 @@ def fourcc(name: str) -> int:
         ValueError: they are not four.
     """
     if len(name) != 4:
-        raise ValueError(f"[fourcc] name must have four characters. Received {name!r}.")
+        raise ArgumentError(f"[fourcc] name must have four characters. Received {name!r}.")
     return int.from_bytes(name.encode("latin-1"), "little")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metalfaiss import _host
+from metalfaiss.errors import ArgumentError
 from metalfaiss.metrics import METRIC_INNER_PRODUCT, METRIC_L2
 from metalfaiss.pairwise import pairwise_distances
 
@@ -51,7 +52,7 @@ class DistanceComputer:
         """
         flat = np.array(x, dtype=np.float32).reshape(-1)
         if flat.size < self._d:
-            raise ValueError(f"[{self._op('set_query')}] x must have {self._d} elements. Received {flat.size}.")
+            raise ArgumentError(f"[{self._op('set_query')}] x must have {self._d} elements. Received {flat.size}.")
         self._query = flat[: self._d]
 
     def __call__(self, i: int) -> float:
@@ -150,7 +151,7 @@ class FlatCodesDistanceComputer(DistanceComputer):
         if not isinstance(code, np.ndarray) or code.dtype != np.uint8:
             raise TypeError(f"[{op}] code must be an array of uint8. Received {getattr(code, 'dtype', type(code))}.")
         if code.size < self.code_size:
-            raise ValueError(f"[{op}] code must have {self.code_size} bytes. Received {code.size}.")
+            raise ArgumentError(f"[{op}] code must have {self.code_size} bytes. Received {code.size}.")
         decoded = self._index.sa_decode(np.ascontiguousarray(code.reshape(-1)[: self.code_size])[None])
         return self._distance(query, decoded[0])
 
@@ -237,6 +238,6 @@ def get_extra_distance_computer(d: int, mt: int, metric_arg: float, xb: NDArray[
     op = "get_extra_distance_computer"
     flat = np.asarray(xb, dtype=np.float32).reshape(-1)
     if flat.size % _host.integer(op, "d", d, 1):
-        raise ValueError(f"[{op}] xb must hold vectors of {d} elements. Received {flat.size} elements.")
+        raise ArgumentError(f"[{op}] xb must hold vectors of {d} elements. Received {flat.size} elements.")
     rows = flat.reshape(-1, d)
     return DistanceComputer(lambda i: rows[_host.integer(op, "i", i, 0, len(rows) - 1)], d, mt, metric_arg)

@@ -14,6 +14,7 @@ import mlx.core as mx
 
 from metalfaiss._host import ArrayLike, Stream, require_int, to_mlx
 from metalfaiss.distances import knn as knn_of_one_rank
+from metalfaiss.errors import ArgumentError
 from metalfaiss.metrics import METRIC_L2
 
 __all__ = ["knn"]
@@ -57,7 +58,7 @@ def knn(
     queries, vectors, k = to_mlx(op, "xq", xq), to_mlx(op, "xb", xb), require_int(op, "k", k)
     if queries.ndim != 2 or vectors.ndim != 2:
         shapes = f"{tuple(queries.shape)} and {tuple(vectors.shape)}"
-        raise ValueError(f"[{op}] xq and xb must have 2 dimensions. Received shapes {shapes}.")
+        raise ArgumentError(f"[{op}] xq and xb must have 2 dimensions. Received shapes {shapes}.")
     group = mx.distributed.init() if group is None else group
     found = knn_of_one_rank(queries, vectors, k, metric, stream=stream)
     if group.size() == 1 or queries.shape[0] == 0:

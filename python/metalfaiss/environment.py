@@ -9,6 +9,7 @@ import time
 import mlx.core as mx
 
 from metalfaiss import _core, _host
+from metalfaiss.errors import ArgumentError
 
 __all__ = [
     "FAISS_VERSION_MAJOR",
@@ -94,7 +95,7 @@ class SIMDConfig:
         names = [name for name in _core.simd_levels() if _LEVELS[name] == level]
         if not names:
             available = ", ".join(_NAMES[_LEVELS[name]] for name in _core.simd_levels())
-            raise ValueError(f"[SIMDConfig.set_level] level must be one of {available}. Received {level}.")
+            raise ArgumentError(f"[SIMDConfig.set_level] level must be one of {available}. Received {level}.")
         _core.set_simd_level(names[0])
 
 

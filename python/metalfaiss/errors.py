@@ -13,14 +13,14 @@ class ArgumentError(ValueError, AssertionError, RuntimeError):
 
 
 @contextlib.contextmanager
-def file_errors() -> Iterator[None]:
-    """Makes what the system says of a file a ``RuntimeError`` as well, which it is in FAISS."""
+def file_errors(name: str | None = None) -> Iterator[None]:
+    """Makes what the system says of a file a ``RuntimeError`` as well, which it is in FAISS, and names the file."""
     try:
         yield
     except OSError as error:
         if isinstance(error, RuntimeError) or error.errno is None:
             raise
-        raise _runtime_form(type(error))(error.errno, error.strerror, error.filename) from None
+        raise _runtime_form(type(error))(error.errno, error.strerror, error.filename or name) from None
 
 
 _FORMS: dict[type[OSError], type[OSError]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from metalfaiss._core import ivf_stats
+from metalfaiss._core import hash_stats, ivf_stats
 from metalfaiss.environment import SIMDConfig
 from metalfaiss.io.flags import (
     IO_FLAG_MMAP,
@@ -56,7 +56,7 @@ class _Variables:
     ``IO_FLAG_*`` and ``SIMDConfig_level`` tell what they tell in FAISS. Block sizes and thresholds, such as
     ``distance_compute_blas_threshold``, choose among ways to one result in FAISS: they have its default values, can be
     set, and change nothing, since the kernels choose by shape. ``indexIVF_stats`` counts what searches of inverted
-    lists do: see ``IndexIVFStats``.
+    lists do, ``indexBinaryHash_stats`` what searches by hashes do: see ``IndexIVFStats``, ``IndexBinaryHashStats``.
     """
 
     def __init__(self) -> None:
@@ -69,6 +69,8 @@ class _Variables:
             return SIMDConfig.get_level()
         if name == "indexIVF_stats":
             return ivf_stats()
+        if name == "indexBinaryHash_stats":
+            return hash_stats()
         raise AttributeError(f"[cvar] The variable must be one of {', '.join(dir(self))}. Received {name!r}.")
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -79,7 +81,7 @@ class _Variables:
         vars(self)[name] = type(_ACCEPTED[name])(value)
 
     def __dir__(self) -> list[str]:
-        return sorted({*_ACCEPTED, *_CONSTANTS, "SIMDConfig_level", "indexIVF_stats"})
+        return sorted({*_ACCEPTED, *_CONSTANTS, "SIMDConfig_level", "indexBinaryHash_stats", "indexIVF_stats"})
 
     def __repr__(self) -> str:
         return f"cvar({', '.join(dir(self))})"

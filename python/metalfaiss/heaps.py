@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from metalfaiss.errors import ArgumentError
+
 __all__ = ["float_maxheap_array_t", "float_minheap_array_t", "int_maxheap_array_t", "int_minheap_array_t"]
 
 
@@ -116,7 +118,7 @@ class _HeapArray:
                     f"[{self._op(method)}] {name} must be an array of {np.dtype(dtype)}. Received {received}."
                 )
             if array.size < self.nh * self.k or not array.flags.c_contiguous:
-                raise ValueError(
+                raise ArgumentError(
                     f"[{self._op(method)}] {name} must be contiguous, with {self.nh * self.k} elements. "
                     f"Received {array.shape}."
                 )
@@ -129,7 +131,7 @@ class _HeapArray:
     def _strided(self, id_in: Any, n: int, nj: int, stride: int) -> NDArray[np.int64]:
         flat = np.asarray(id_in, dtype=np.int64).reshape(-1)
         if flat.size < max(n - 1, 0) * stride + nj:
-            raise ValueError(
+            raise ArgumentError(
                 f"[{type(self).__name__}] id_in must have {max(n - 1, 0) * stride + nj} elements. Received {flat.size}."
             )
         ids: NDArray[np.int64] = flat[np.arange(n)[:, None] * stride + np.arange(nj)]
@@ -138,7 +140,7 @@ class _HeapArray:
     def _take(self, method: str, which: NDArray[Any], nj: int, vin: Any, new_ids: NDArray[np.int64]) -> None:
         flat = np.asarray(vin, dtype=self._dtype).reshape(-1)
         if flat.size < which.size * nj:
-            raise ValueError(f"[{self._op(method)}] vin must have {which.size * nj} elements. Received {flat.size}.")
+            raise ArgumentError(f"[{self._op(method)}] vin must have {which.size * nj} elements. Received {flat.size}.")
         values, ids = self._rows(method)
         new = flat[: which.size * nj].reshape(which.size, nj)
         new_ids = np.where(new == new, new_ids, -1)  # NaN is nobody's neighbour

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 from metalfaiss._host import Array
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes.base import Index
 
 __all__ = [
@@ -45,7 +46,7 @@ def normalize_L2(x: Array) -> None:
         received = getattr(x, "dtype", type(x).__name__)
         raise TypeError(f"[{op}] x must be an array of float32. Received {received}.")
     if x.ndim != 2:
-        raise ValueError(f"[{op}] x must have shape (n, d). Received {tuple(x.shape)}.")
+        raise ArgumentError(f"[{op}] x must have shape (n, d). Received {tuple(x.shape)}.")
     if isinstance(x, mx.array):
         norms = mx.linalg.norm(x, axis=1, keepdims=True)
         x[:] = x / mx.where(norms > 0, norms, mx.array(1.0))
@@ -86,10 +87,13 @@ def swig_ptr(a: NDArray[Any]) -> NDArray[Any]:
     """The array itself, where FAISS takes a pointer to its data.
 
     Raises:
+        TypeError: it is no NumPy array.
         ValueError: it is not contiguous.
     """
+    if not isinstance(a, np.ndarray):
+        raise TypeError(f"[swig_ptr] a must be a numpy.ndarray. Received {type(a).__name__}.")
     if not a.flags.c_contiguous:
-        raise ValueError(f"[swig_ptr] a must be contiguous. Received strides {a.strides} for shape {a.shape}.")
+        raise ArgumentError(f"[swig_ptr] a must be contiguous. Received strides {a.strides} for shape {a.shape}.")
     return a
 
 
@@ -119,7 +123,7 @@ class MatrixStats:
     def __init__(self, m: NDArray[np.float32]) -> None:
         x = np.asarray(m, dtype=np.float32)
         if x.ndim != 2:
-            raise ValueError(f"[MatrixStats] m must have shape (n, d). Received {x.shape}.")
+            raise ArgumentError(f"[MatrixStats] m must have shape (n, d). Received {x.shape}.")
         self.n, self.d = x.shape
         finite = np.ascontiguousarray(x[np.isfinite(x).all(axis=1)])
         self.n_valid = len(finite)

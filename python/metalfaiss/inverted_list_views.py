@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from metalfaiss import _core, _host
+from metalfaiss.errors import ArgumentError
 from metalfaiss.inverted_lists import ArrayInvertedLists, InvertedLists
 
 __all__ = [
@@ -87,7 +88,7 @@ def _parts(op: str, n_il: int, ils: Sequence[InvertedLists]) -> list[InvertedLis
     parts = [_one(op, il) for il in list(ils)[:count]]
     sizes = {il.code_size for il in parts}
     if len(sizes) > 1:
-        raise ValueError(f"[{op}] ils must have one code_size. Received {sorted(sizes)}.")
+        raise ArgumentError(f"[{op}] ils must have one code_size. Received {sorted(sizes)}.")
     return parts
 
 
@@ -114,7 +115,7 @@ class HStackInvertedLists(ReadOnlyInvertedLists):
         parts = _parts(op, n_il, ils)
         numbers = {il.nlist for il in parts}
         if len(numbers) > 1:
-            raise ValueError(f"[{op}] ils must have one nlist. Received {sorted(numbers)}.")
+            raise ArgumentError(f"[{op}] ils must have one nlist. Received {sorted(numbers)}.")
         super().__init__(_core.ListsView(_Kind.hstack), parts)
 
     @property

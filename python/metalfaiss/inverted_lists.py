@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metalfaiss import _core, _host
+from metalfaiss._raw import read
+from metalfaiss.errors import ArgumentError
 from metalfaiss.ownership import Owned
 
 __all__ = ["ArrayInvertedLists", "DirectMap", "InvertedLists"]
@@ -112,13 +114,13 @@ class InvertedLists(Owned):
         """Appends one entry, and returns its offset."""
         return self.add_entries(list_no, [theid], np.asarray(code, dtype=np.uint8).reshape(1, -1))
 
-    def add_entries(self, list_no: int, ids: Any, codes: Any) -> int:
+    def add_entries(self, list_no: int, *entries: Any) -> int:
         """Appends entries to a list.
 
         Args:
             list_no: the list.
-            ids: integers, shape (n,).
-            codes: uint8, shape (n, code_size).
+            entries: ids, integers of shape (n,), and codes, uint8 of shape (n, code_size); or, as in FAISS, their
+                number before them, and arrays of any shape that begin with them.
 
         Returns:
             The offset of the first of them.
@@ -128,23 +130,23 @@ class InvertedLists(Owned):
         """
         op = self._op("add_entries")
         offset = self.list_size(list_no)
-        self._changed("add_entries").add_entries(list_no, *self._entries(op, ids, codes))
+        self._changed("add_entries").add_entries(list_no, *self._entries(op, entries))
         return offset
 
     def update_entry(self, list_no: int, offset: int, id: int, code: Any) -> None:
         """Replaces one entry."""
         self.update_entries(list_no, offset, [id], np.asarray(code, dtype=np.uint8).reshape(1, -1))
 
-    def update_entries(self, list_no: int, offset: int, ids: Any, codes: Any) -> None:
-        """Replaces the entries of a list from ``offset``.
+    def update_entries(self, list_no: int, offset: int, *entries: Any) -> None:
+        """Replaces the entries of a list from ``offset`` by those of ``entries``: see ``add_entries``.
 
         Raises:
             TypeError, ValueError: there are no such entries, or a dtype or shape is wrong.
         """
         op = self._op("update_entries")
-        entries = self._entries(op, ids, codes)
-        last = self.list_size(list_no) - len(entries[0])
-        self._changed("update_entries").update_entries(list_no, _host.integer(op, "offset", offset, 0, last), *entries)
+        ids, codes = self._entries(op, entries)
+        offset = _host.integer(op, "offset", offset, 0, self.list_size(list_no) - len(ids))
+        self._changed("update_entries").update_entries(list_no, offset, ids, codes)
 
     def resize(self, list_no: int, new_size: int) -> None:
         """Cuts a list, or extends it with entries of id -1 and codes of zeros."""
@@ -182,7 +184,7 @@ class InvertedLists(Owned):
         """
         order = np.ascontiguousarray(map, dtype=np.int64)
         if order.shape != (self.nlist,) or not np.array_equal(np.sort(order), np.arange(self.nlist)):
-            raise ValueError(
+            raise ArgumentError(
                 f"[{self._op('permute_invlists')}] map must be a permutation of 0 to {self.nlist - 1}. "
                 f"Received shape {order.shape}."
             )
@@ -223,7 +225,7 @@ class InvertedLists(Owned):
             elif subset_type == self.SUBSET_TYPE_INVLIST:
                 chosen = np.arange(size if a1 <= list_no < a2 else 0)
             else:
-                raise ValueError(f"[{op}] subset_type must be from 0 to 4. Received {subset_type!r}.")
+                raise ArgumentError(f"[{op}] subset_type must be from 0 to 4. Received {subset_type!r}.")
             if chosen.size:
                 other._changed("add_entries").add_entries(list_no, ids[chosen], self.get_codes(list_no)[chosen])
             copied += chosen.size
@@ -241,19 +243,25 @@ class InvertedLists(Owned):
     def _list(self, method: str, list_no: int) -> int:
         return _host.integer(self._op(method), "list_no", list_no, 0, self.nlist - 1)
 
-    def _entries(self, op: str, ids: Any, codes: Any) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        ids, codes = np.asarray(ids), np.asarray(codes)
+    def _entries(self, op: str, entries: tuple[Any, ...]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        if len(entries) not in (2, 3):
+            raise TypeError(f"[{op}] Entries must be ids and codes, or n, ids and codes. Received {len(entries)}.")
+        ids, codes = map(np.asarray, entries[-2:])
+        if len(entries) == 3:
+            n = _host.integer(op, "n_entry", entries[0], 0)
+            ids = read(op, "ids", ids, (n,), ids.dtype)
+            codes = read(op, "code", codes, (n, self.code_size), codes.dtype)
         if (ids.dtype.kind not in "iu" and ids.size) or codes.dtype != np.uint8:
             raise TypeError(f"[{op}] ids must hold integers, codes uint8. Received {ids.dtype} and {codes.dtype}.")
         if ids.ndim != 1 or codes.shape != (ids.size, self.code_size):
-            raise ValueError(
+            raise ArgumentError(
                 f"[{op}] ids must have shape (n,), codes (n, {self.code_size}). Received {ids.shape} and {codes.shape}."
             )
         return np.ascontiguousarray(ids, dtype=np.int64), np.ascontiguousarray(codes)
 
     def _require_same_form(self, op: str, other: InvertedLists) -> None:
         if (other.nlist, other.code_size) != (self.nlist, self.code_size) or other is self:
-            raise ValueError(
+            raise ArgumentError(
                 f"[{op}] The other lists must be others of nlist {self.nlist} and code_size {self.code_size}. "
                 f"Received nlist {other.nlist} and code_size {other.code_size}."
             )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from metalfaiss import _host
+from metalfaiss.errors import ArgumentError
 from metalfaiss.helpers import clone_binary_index, clone_index
 from metalfaiss.indexes.binary_id_map import IndexBinaryIDMap2
 from metalfaiss.indexes.idmap import IndexIDMap2
@@ -122,7 +123,9 @@ def _shards(
     choose = DefaultShardingFunction() if function is None else function
     homes = np.array([choose(i, count) for i in range(index.quantizer.ntotal)], dtype=np.int64)
     if homes.min() < 0 or homes.max() >= count:
-        raise ValueError(f"[{op}] sharding_function must return 0 to {count - 1}. Received {homes[homes >= 0].max()}.")
+        raise ArgumentError(
+            f"[{op}] sharding_function must return 0 to {count - 1}. Received {homes[homes >= 0].max()}."
+        )
     for number in range(count):
         shard = clone(index)
         shard.quantizer.reset()

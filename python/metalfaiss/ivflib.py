@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 from metalfaiss._host import Array
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.ivf import IndexIVF
 from metalfaiss.inverted_lists import ArrayInvertedLists
@@ -223,7 +224,7 @@ def set_invlist_range(index: Index, i0: int, i1: int, src: ArrayInvertedLists) -
     i1 = _host.integer("set_invlist_range", "i1", i1, 0, ivf.nlist)
     i0 = _host.integer("set_invlist_range", "i0", i0, 0, i1)
     if (src.nlist, src.code_size) != (i1 - i0, ivf.code_size):
-        raise ValueError(
+        raise ArgumentError(
             f"[set_invlist_range] src must have nlist {i1 - i0} and code_size {ivf.code_size}. "
             f"Received nlist {src.nlist} and code_size {src.code_size}."
         )

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metalfaiss._raw import read, write
+from metalfaiss.errors import ArgumentError
 from metalfaiss.hamming import knn_hamming
 from metalfaiss.indexes.binary_flat import IndexBinaryFlat
 from metalfaiss.indexes.flat import IndexFlat
@@ -56,29 +58,11 @@ __all__ = [
 Floats = NDArray[np.float32]
 
 
-def _read(op: str, name: str, x: Any, shape: tuple[int, ...], dtype: type[np.generic] = np.float32) -> NDArray[Any]:
-    """The first elements of an array, as that shape."""
-    flat = np.asarray(x, dtype=dtype).reshape(-1)
-    size = int(np.prod(shape))
-    if flat.size < size:
-        raise ValueError(f"[{op}] {name} must have {size} elements. Received {flat.size}.")
-    return flat[:size].reshape(shape)
-
-
-def _write(op: str, name: str, to: Any, values: NDArray[Any]) -> None:
-    if not isinstance(to, np.ndarray) or to.dtype != values.dtype:
-        received = getattr(to, "dtype", type(to).__name__)
-        raise TypeError(f"[{op}] {name} must be an array of {values.dtype}. Received {received}.")
-    if to.size < values.size or not to.flags.c_contiguous:
-        raise ValueError(f"[{op}] {name} must be contiguous, with {values.size} elements. Received {to.shape}.")
-    to.reshape(-1)[: values.size] = values.reshape(-1)
-
-
 # ------------------------------------------------------------------------------------------- vectors
 
 
 def _pair(op: str, x: Any, y: Any, d: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return _read(op, "x", x, (d,)).astype(np.float64), _read(op, "y", y, (d,)).astype(np.float64)
+    return read(op, "x", x, (d,)).astype(np.float64), read(op, "y", y, (d,)).astype(np.float64)
 
 
 def fvec_L2sqr(x: Any, y: Any, d: int) -> float:
@@ -111,70 +95,70 @@ def fvec_norm_L2sqr(x: Any, d: int) -> float:
 
 
 def _squared_norms(op: str, x: Any, d: int, nx: int) -> NDArray[np.float64]:
-    rows = _read(op, "x", x, (nx, d))
+    rows = read(op, "x", x, (nx, d))
     return np.asarray(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
 
 
 def fvec_norms_L2sqr(norms: Floats, x: Any, d: int, nx: int) -> None:
     """Writes the squared L2 norms of nx vectors to ``norms``."""
     op = "fvec_norms_L2sqr"
-    _write(op, "norms", norms, _squared_norms(op, x, d, nx).astype(np.float32))
+    write(op, "norms", norms, _squared_norms(op, x, d, nx).astype(np.float32))
 
 
 def fvec_norms_L2(norms: Floats, x: Any, d: int, nx: int) -> None:
     """Writes the L2 norms of nx vectors to ``norms``."""
     op = "fvec_norms_L2"
-    _write(op, "norms", norms, np.sqrt(_squared_norms(op, x, d, nx)).astype(np.float32))
+    write(op, "norms", norms, np.sqrt(_squared_norms(op, x, d, nx)).astype(np.float32))
 
 
 def fvec_renorm_L2(d: int, nx: int, x: Floats) -> None:
     """Scales nx vectors to length 1, in place; those of length 0 stay as they are."""
     op = "fvec_renorm_L2"
     norms = np.sqrt(_squared_norms(op, x, d, nx))[:, None]
-    _write(op, "x", x, (_read(op, "x", x, (nx, d)) / np.where(norms > 0, norms, 1.0)).astype(np.float32))
+    write(op, "x", x, (read(op, "x", x, (nx, d)) / np.where(norms > 0, norms, 1.0)).astype(np.float32))
 
 
 def fvec_L2sqr_ny(dis: Floats, x: Any, y: Any, d: int, ny: int) -> None:
     """Writes the squared L2 distances of a vector to ny others."""
     op = "fvec_L2sqr_ny"
-    found = pairwise_distances(_read(op, "x", x, (1, d)), _read(op, "y", y, (ny, d)))
-    _write(op, "dis", dis, found)
+    found = pairwise_distances(read(op, "x", x, (1, d)), read(op, "y", y, (ny, d)))
+    write(op, "dis", dis, found)
 
 
 def fvec_inner_products_ny(ip: Floats, x: Any, y: Any, d: int, ny: int) -> None:
     """Writes the inner products of a vector with ny others."""
     op = "fvec_inner_products_ny"
-    found = pairwise_distances(_read(op, "x", x, (1, d)), _read(op, "y", y, (ny, d)), METRIC_INNER_PRODUCT)
-    _write(op, "ip", ip, found)
+    found = pairwise_distances(read(op, "x", x, (1, d)), read(op, "y", y, (ny, d)), METRIC_INNER_PRODUCT)
+    write(op, "ip", ip, found)
 
 
 def fvec_add(d: int, a: Any, b: Any, c: Floats) -> None:
     """Writes ``a + b`` of d numbers to ``c``; ``b`` may be a number."""
-    other = np.float32(b) if isinstance(b, float | int) else _read("fvec_add", "b", b, (d,))
-    _write("fvec_add", "c", c, _read("fvec_add", "a", a, (d,)) + other)
+    other = np.float32(b) if isinstance(b, float | int) else read("fvec_add", "b", b, (d,))
+    write("fvec_add", "c", c, read("fvec_add", "a", a, (d,)) + other)
 
 
 def fvec_sub(d: int, a: Any, b: Any, c: Floats) -> None:
     """Writes ``a - b`` of d numbers to ``c``."""
-    _write("fvec_sub", "c", c, _read("fvec_sub", "a", a, (d,)) - _read("fvec_sub", "b", b, (d,)))
+    write("fvec_sub", "c", c, read("fvec_sub", "a", a, (d,)) - read("fvec_sub", "b", b, (d,)))
 
 
 def fvec_madd(n: int, a: Any, bf: float, b: Any, c: Floats) -> None:
     """Writes ``a + bf * b`` of n numbers to ``c``."""
-    _write("fvec_madd", "c", c, _read("fvec_madd", "a", a, (n,)) + np.float32(bf) * _read("fvec_madd", "b", b, (n,)))
+    write("fvec_madd", "c", c, read("fvec_madd", "a", a, (n,)) + np.float32(bf) * read("fvec_madd", "b", b, (n,)))
 
 
 def fvec_argsort(n: int, vals: Any, perm: NDArray[Any]) -> None:
     """Writes the order of n numbers, ascending, to ``perm``, uint64 or int64."""
-    order = np.argsort(_read("fvec_argsort", "vals", vals, (n,)), kind="stable")
-    _write("fvec_argsort", "perm", perm, order.astype(perm.dtype))
+    order = np.argsort(read("fvec_argsort", "vals", vals, (n,)), kind="stable")
+    write("fvec_argsort", "perm", perm, order.astype(perm.dtype))
 
 
 def memcpy(dest: NDArray[Any], src: NDArray[Any], n: int) -> None:
     """Copies n bytes from one contiguous array to another."""
     for name, array in (("dest", dest), ("src", src)):
         if not array.flags.c_contiguous or array.nbytes < n:
-            raise ValueError(f"[memcpy] {name} must be contiguous, with {n} bytes. Received {array.nbytes}.")
+            raise ArgumentError(f"[memcpy] {name} must be contiguous, with {n} bytes. Received {array.nbytes}.")
     dest.reshape(-1).view(np.uint8)[:n] = src.reshape(-1).view(np.uint8)[:n]
 
 
@@ -187,8 +171,8 @@ def _knn(
     d, nx, ny = shape
     index = IndexFlat(d, metric[0])
     index.metric_arg = metric[1]
-    index.add(_read(op, "y", y, (ny, d)))
-    return index.search(_read(op, "x", x, (nx, d)), k, params=None if sel is None else SearchParameters(sel=sel))
+    index.add(read(op, "y", y, (ny, d)))
+    return index.search(read(op, "x", x, (nx, d)), k, params=None if sel is None else SearchParameters(sel=sel))
 
 
 def knn_L2sqr(
@@ -205,8 +189,8 @@ def knn_L2sqr(
 ) -> None:
     """Writes the k nearest of ny vectors, of those that ``sel`` selects, for each of nx: distances and ids (nx, k)."""
     D, I = _knn("knn_L2sqr", x, y, (d, nx, ny), k, (METRIC_L2, 0.0), sel)
-    _write("knn_L2sqr", "vals", vals, D)
-    _write("knn_L2sqr", "ids", ids, I)
+    write("knn_L2sqr", "vals", vals, D)
+    write("knn_L2sqr", "ids", ids, I)
 
 
 def knn_inner_product(
@@ -222,8 +206,8 @@ def knn_inner_product(
 ) -> None:
     """``knn_L2sqr`` by inner product, the largest first."""
     D, I = _knn("knn_inner_product", x, y, (d, nx, ny), k, (METRIC_INNER_PRODUCT, 0.0), sel)
-    _write("knn_inner_product", "vals", vals, D)
-    _write("knn_inner_product", "ids", ids, I)
+    write("knn_inner_product", "vals", vals, D)
+    write("knn_inner_product", "ids", ids, I)
 
 
 def knn_extra_metrics(
@@ -241,8 +225,8 @@ def knn_extra_metrics(
 ) -> None:
     """``knn_L2sqr`` by another of FAISS's metrics."""
     D, I = _knn("knn_extra_metrics", x, y, (d, nx, ny), k, (mt, metric_arg), sel)
-    _write("knn_extra_metrics", "distances", distances, D)
-    _write("knn_extra_metrics", "indexes", indexes, I)
+    write("knn_extra_metrics", "distances", distances, D)
+    write("knn_extra_metrics", "indexes", indexes, I)
 
 
 def _range(
@@ -257,9 +241,9 @@ def _range(
 ) -> None:
     d, nx, ny = shape
     index = IndexFlat(d, metric)
-    index.add(_read(op, "y", y, (ny, d)))
+    index.add(read(op, "y", y, (ny, d)))
     params = None if sel is None else SearchParameters(sel=sel)
-    result._take(*index.range_search(_read(op, "x", x, (nx, d)), radius, params=params))
+    result._take(*index.range_search(read(op, "x", x, (nx, d)), radius, params=params))
 
 
 def range_search_L2sqr(
@@ -289,7 +273,7 @@ def _all_distances(
     """With the distance between rows of xq, xb and dis in elements, -1 for rows without gaps."""
     (nq, nb), (ldq, ldb, ldd) = counts, (s if s > 0 else w for s, w in zip(strides, (d, d, counts[1]), strict=True))
     q, b = (
-        _read(op, name, x, ((n - 1) * ld + d,)) if n else np.empty(0, np.float32)
+        read(op, name, x, ((n - 1) * ld + d,)) if n else np.empty(0, np.float32)
         for name, x, n, ld in (("xq", xq, nq, ldq), ("xb", xb, nb, ldb))
     )
     rows = [
@@ -298,9 +282,9 @@ def _all_distances(
     ]
     found = pairwise_distances(rows[0], rows[1], *metric)
     if nq and nb:
-        out = _read(op, "dis", dis, ((nq - 1) * ldd + nb,)).copy()
+        out = read(op, "dis", dis, ((nq - 1) * ldd + nb,)).copy()
         np.lib.stride_tricks.as_strided(out, (nq, nb), (4 * ldd, 4))[:] = found
-        _write(op, "dis", dis, out)
+        write(op, "dis", dis, out)
 
 
 def pairwise_L2sqr(
@@ -335,17 +319,17 @@ def hammings_knn_mc(
 ) -> None:
     """Writes the k nearest of nb codes of ``ncodes`` bytes for each of na: distances and ids (na, k)."""
     op = "hammings_knn_mc"
-    D, I = knn_hamming(_read(op, "a", a, (na, ncodes), np.uint8), _read(op, "b", b, (nb, ncodes), np.uint8), k)
-    _write(op, "distances", distances, D)
-    _write(op, "labels", labels, I)
+    D, I = knn_hamming(read(op, "a", a, (na, ncodes), np.uint8), read(op, "b", b, (nb, ncodes), np.uint8), k)
+    write(op, "distances", distances, D)
+    write(op, "labels", labels, I)
 
 
 def hamming_range_search(a: Any, b: Any, na: int, nb: int, radius: int, ncodes: int, result: RangeSearchResult) -> None:
     """Writes those of nb codes that are less than ``radius`` bits from each of na to ``result``."""
     op = "hamming_range_search"
     index = IndexBinaryFlat(8 * ncodes)
-    index.add(_read(op, "b", b, (nb, ncodes), np.uint8))
-    lims, D, I = index.range_search(_read(op, "a", a, (na, ncodes), np.uint8), radius)
+    index.add(read(op, "b", b, (nb, ncodes), np.uint8))
+    lims, D, I = index.range_search(read(op, "a", a, (na, ncodes), np.uint8), radius)
     result._take(lims, D.astype(np.float32), I)
 
 
@@ -354,7 +338,7 @@ def hamming_range_search(a: Any, b: Any, na: int, nb: int, radius: int, ncodes: 
 
 def _fill(op: str, make: Callable[[int, int], NDArray[Any]]) -> Callable[[NDArray[Any], int, int], None]:
     def fill(x: NDArray[Any], n: int, seed: int) -> None:
-        _write(op, "x", x, make(n, seed))
+        write(op, "x", x, make(n, seed))
 
     fill.__name__ = fill.__qualname__ = op
     fill.__doc__ = f"Writes n numbers of ``{make.__name__}`` to ``x``."
@@ -368,4 +352,4 @@ int64_rand = _fill("int64_rand", randint)
 
 def rand_perm(perm: NDArray[np.int32], n: int, seed: int) -> None:
     """Writes FAISS's random permutation of 0 to n - 1, int32."""
-    _write("rand_perm", "perm", perm, permutation(n, n, seed).astype(np.int32))
+    write("rand_perm", "perm", perm, permutation(n, n, seed).astype(np.int32))

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metalfaiss._raw import read, write
 from metalfaiss.hamming import hammings, knn_hamming
 from metalfaiss.heaps import float_maxheap_array_t, float_minheap_array_t, int_maxheap_array_t
-from metalfaiss.pointers import _read, _write, fvec_inner_product, fvec_L2sqr
+from metalfaiss.pointers import fvec_inner_product, fvec_L2sqr
 from metalfaiss.results import merge_knn_results
 
 __all__ = [
@@ -39,13 +40,13 @@ _ROWS = 1 << 22  # float64 numbers gathered at once
 
 def _named(op: str, y: Any, d: int, ids: NDArray[np.int64]) -> NDArray[np.float64]:
     """Vectors of ids, (..., d); those of negative ids are the first."""
-    rows = _read(op, "y", y, (int(ids.max(initial=0)) + 1, d)).astype(np.float64)
+    rows = read(op, "y", y, (int(ids.max(initial=0)) + 1, d)).astype(np.float64)
     return rows[np.maximum(ids, 0)]
 
 
 def _by_idx(op: str, x: Any, y: Any, ids: NDArray[np.int64], d: int, product: bool) -> Floats:
     """Distances of each row of x to the vectors that its ids name; infinitely bad ones for negative ids."""
-    queries, out = _read(op, "x", x, (len(ids), d)).astype(np.float64), np.empty(ids.shape, dtype=np.float32)
+    queries, out = read(op, "x", x, (len(ids), d)).astype(np.float64), np.empty(ids.shape, dtype=np.float32)
     step = max(1, _ROWS // max(1, ids.shape[1] * d))
     for i in range(0, len(ids), step):
         some = _named(op, y, d, ids[i : i + step])
@@ -58,20 +59,20 @@ def _by_idx(op: str, x: Any, y: Any, ids: NDArray[np.int64], d: int, product: bo
 def fvec_L2sqr_by_idx(dis: Floats, x: Any, y: Any, ids: Any, d: int, nx: int, ny: int) -> None:
     """Writes the squared L2 distances of each of nx vectors to ny vectors of its own, which ids name, to ``dis``."""
     op = "fvec_L2sqr_by_idx"
-    _write(op, "dis", dis, _by_idx(op, x, y, _read(op, "ids", ids, (nx, ny), np.int64), d, False))
+    write(op, "dis", dis, _by_idx(op, x, y, read(op, "ids", ids, (nx, ny), np.int64), d, False))
 
 
 def fvec_inner_products_by_idx(ip: Floats, x: Any, y: Any, ids: Any, d: int, nx: int, ny: int) -> None:
     """Writes the inner products of each of nx vectors with ny vectors of its own, which ids name, to ``ip``."""
     op = "fvec_inner_products_by_idx"
-    _write(op, "ip", ip, _by_idx(op, x, y, _read(op, "ids", ids, (nx, ny), np.int64), d, True))
+    write(op, "ip", ip, _by_idx(op, x, y, read(op, "ids", ids, (nx, ny), np.int64), d, True))
 
 
 def _pairs(op: str, d: int, n: int, x: Any, ix: Any, y: Any, iy: Any, dis: Floats, product: bool) -> None:
-    a, b = _read(op, "ix", ix, (n,), np.int64), _read(op, "iy", iy, (n,), np.int64)
+    a, b = read(op, "ix", ix, (n,), np.int64), read(op, "iy", iy, (n,), np.int64)
     u, v = _named(op, x, d, a), _named(op, y, d, b)
     found = (u * v).sum(-1) if product else ((u - v) ** 2).sum(-1)
-    _write(op, "dis", dis, np.where((a >= 0) & (b >= 0), found, -np.inf if product else np.inf).astype(np.float32))
+    write(op, "dis", dis, np.where((a >= 0) & (b >= 0), found, -np.inf if product else np.inf).astype(np.float32))
 
 
 def pairwise_indexed_L2sqr(d: int, n: int, x: Any, ix: Any, y: Any, iy: Any, dis: Floats) -> None:
@@ -93,7 +94,7 @@ def _knn_by_idx(
 ) -> None:
     nx, _, nsubset, stride = shape
     stride = nsubset if stride < 0 else stride
-    flat = _read(op, "subset", subset, (max(nx - 1, 0) * stride + nsubset,), np.int64)
+    flat = read(op, "subset", subset, (max(nx - 1, 0) * stride + nsubset,), np.int64)
     named = flat[np.arange(nx)[:, None] * stride + np.arange(nsubset)]
     named = np.where(np.logical_or.accumulate(named < 0, axis=1), -1, named)  # the first negative one ends a list
     product = op == "knn_inner_products_by_idx"
@@ -102,8 +103,8 @@ def _knn_by_idx(
     heap.val, heap.ids = np.empty((nx, k), dtype=np.float32), np.empty((nx, k), dtype=np.int64)
     heap.heapify()
     heap.addn_with_ids(nsubset, _by_idx(op, x, y, named, d, product), named, nsubset)
-    _write(op, "vals", vals, heap.val)
-    _write(op, "ids", ids, heap.ids)
+    write(op, "vals", vals, heap.val)
+    write(op, "ids", ids, heap.ids)
 
 
 def knn_L2sqr_by_idx(
@@ -127,7 +128,7 @@ def fvec_L2sqr_batch_4(
 ) -> None:
     """Writes the squared L2 distances of a vector to four others to arrays of one element."""
     for y, dis in ((y0, dis0), (y1, dis1), (y2, dis2), (y3, dis3)):
-        _write("fvec_L2sqr_batch_4", "dis", dis, np.array([fvec_L2sqr(x, y, d)], dtype=np.float32))
+        write("fvec_L2sqr_batch_4", "dis", dis, np.array([fvec_L2sqr(x, y, d)], dtype=np.float32))
 
 
 def fvec_inner_product_batch_4(
@@ -135,31 +136,31 @@ def fvec_inner_product_batch_4(
 ) -> None:
     """Writes the inner products of a vector with four others to arrays of one element."""
     for y, dis in ((y0, dis0), (y1, dis1), (y2, dis2), (y3, dis3)):
-        _write("fvec_inner_product_batch_4", "dis", dis, np.array([fvec_inner_product(x, y, d)], dtype=np.float32))
+        write("fvec_inner_product_batch_4", "dis", dis, np.array([fvec_inner_product(x, y, d)], dtype=np.float32))
 
 
 def fvec_L2sqr_ny_nearest(distances_tmp_buffer: Floats | None, x: Any, y: Any, d: int, ny: int) -> int:
     """Which of ny vectors is nearest, the first of equal ones; writes all squared distances to the buffer, if any."""
     op = "fvec_L2sqr_ny_nearest"
-    query, rows = _read(op, "x", x, (d,)).astype(np.float64), _read(op, "y", y, (ny, d))
+    query, rows = read(op, "x", x, (d,)).astype(np.float64), read(op, "y", y, (ny, d))
     found = ((rows - query) ** 2).sum(-1).astype(np.float32)
     if distances_tmp_buffer is not None:
-        _write(op, "distances_tmp_buffer", distances_tmp_buffer, found)
+        write(op, "distances_tmp_buffer", distances_tmp_buffer, found)
     return int(found.argmin()) if ny else 0
 
 
 def inner_product_to_L2sqr(dis: Floats, nr1: Any, nr2: Any, n1: int, n2: int) -> None:
     """Makes squared L2 distances of inner products (n1, n2), given the squared norms, in place."""
     op = "inner_product_to_L2sqr"
-    norms = _read(op, "nr1", nr1, (n1, 1)) + _read(op, "nr2", nr2, (n2,))
-    _write(op, "dis", dis, norms - 2 * _read(op, "dis", dis, (n1, n2)))
+    norms = read(op, "nr1", nr1, (n1, 1)) + read(op, "nr2", nr2, (n2,))
+    write(op, "dis", dis, norms - 2 * read(op, "dis", dis, (n1, n2)))
 
 
 def fvec_madd_and_argmin(n: int, a: Any, bf: float, b: Any, c: Floats) -> int:
     """Writes ``a + bf * b`` of n numbers to ``c``, and returns where the smallest is."""
     op = "fvec_madd_and_argmin"
-    found = _read(op, "a", a, (n,)) + np.float32(bf) * _read(op, "b", b, (n,))
-    _write(op, "c", c, found)
+    found = read(op, "a", a, (n,)) + np.float32(bf) * read(op, "b", b, (n,))
+    write(op, "c", c, found)
     return int(found.argmin())
 
 
@@ -173,11 +174,11 @@ def hammings_knn_hc(ha: int_maxheap_array_t, a: Any, b: Any, nb: int, ncodes: in
         TypeError, ValueError: an array has another dtype, or too few elements.
     """
     op = "hammings_knn_hc"
-    codes = _read(op, "a", a, (ha.nh, ncodes), np.uint8)
-    D, I = knn_hamming(codes, _read(op, "b", b, (nb, ncodes), np.uint8), ha.k)
+    codes = read(op, "a", a, (ha.nh, ncodes), np.uint8)
+    D, I = knn_hamming(codes, read(op, "b", b, (nb, ncodes), np.uint8), ha.k)
     ha.heapify()
-    _write(op, "ha.val", ha.val, D)
-    _write(op, "ha.ids", ha.ids, I)
+    write(op, "ha.val", ha.val, D)
+    write(op, "ha.ids", ha.ids, I)
 
 
 def hammings_knn(ha: int_maxheap_array_t, a: Any, b: Any, nb: int, ncodes: int, ordered: int) -> None:
@@ -186,7 +187,7 @@ def hammings_knn(ha: int_maxheap_array_t, a: Any, b: Any, nb: int, ncodes: int, 
 
 
 def _bits(op: str, a: Any, b: Any, na: int, nb: int, ncodes: int) -> NDArray[np.int32]:
-    first, second = _read(op, "bs1", a, (na, ncodes), np.uint8), _read(op, "bs2", b, (nb, ncodes), np.uint8)
+    first, second = read(op, "bs1", a, (na, ncodes), np.uint8), read(op, "bs2", b, (nb, ncodes), np.uint8)
     return np.asarray(hammings(first, second))
 
 
@@ -194,14 +195,14 @@ def hamming_count_thres(bs1: Any, bs2: Any, n1: int, n2: int, ht: int, ncodes: i
     """Writes how many pairs of codes, of n1 and n2, differ in at most ``ht`` bits, to an array of one uint64."""
     op = "hamming_count_thres"
     count = (_bits(op, bs1, bs2, n1, n2, ncodes) <= ht).sum()
-    _write(op, "nptr", nptr, np.array([count], dtype=np.uint64))
+    write(op, "nptr", nptr, np.array([count], dtype=np.uint64))
 
 
 def crosshamming_count_thres(dbs: Any, n: int, ht: int, ncodes: int, nptr: NDArray[Any]) -> None:
     """Writes how many pairs of different codes of n differ in at most ``ht`` bits, to an array of one uint64."""
     op = "crosshamming_count_thres"
     near = np.triu(_bits(op, dbs, dbs, n, n, ncodes) <= ht, 1)
-    _write(op, "nptr", nptr, np.array([near.sum()], dtype=np.uint64))
+    write(op, "nptr", nptr, np.array([near.sum()], dtype=np.uint64))
 
 
 def match_hamming_thres(
@@ -219,8 +220,8 @@ def match_hamming_thres(
     op = "match_hamming_thres"
     bits = _bits(op, bs1, bs2, n1, n2, ncodes)
     i, j = np.nonzero(bits <= ht)
-    _write(op, "idx", idx, np.stack([i, j], axis=1).astype(np.int64))
-    _write(op, "dis", dis, bits[i, j].astype(np.int32))
+    write(op, "idx", idx, np.stack([i, j], axis=1).astype(np.int64))
+    write(op, "dis", dis, bits[i, j].astype(np.int32))
     return len(i)
 
 
@@ -231,10 +232,10 @@ def _merge(
     op: str, n: int, k: int, nshard: int, all_distances: Any, all_labels: Any, distances: Any, labels: Any
 ) -> None:
     shape = (nshard, n, k)
-    D = _read(op, "all_distances", all_distances, shape, np.asarray(all_distances).dtype.type)
-    found, ids = merge_knn_results(D, _read(op, "all_labels", all_labels, shape, np.int64), op.endswith("CMax"))
-    _write(op, "distances", distances, found.astype(D.dtype))
-    _write(op, "labels", labels, ids)
+    D = read(op, "all_distances", all_distances, shape, np.asarray(all_distances).dtype.type)
+    found, ids = merge_knn_results(D, read(op, "all_labels", all_labels, shape, np.int64), op.endswith("CMax"))
+    write(op, "distances", distances, found.astype(D.dtype))
+    write(op, "labels", labels, ids)
 
 
 def merge_knn_results_CMin(

@@ -8,9 +8,10 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from metalfaiss._raw import read, write
 from metalfaiss.arrays import checksum
 from metalfaiss.errors import ArgumentError
-from metalfaiss.pointers import _fill, _read, _write, fvec_argsort
+from metalfaiss.pointers import _fill, fvec_argsort
 from metalfaiss.random import SplitMix64RandomGenerator, randint
 
 __all__ = [
@@ -55,7 +56,7 @@ byte_rand.__doc__ = "Writes n random bytes to ``x``."
 
 def int64_rand_max(x: Ids, n: int, max: int, seed: int) -> None:
     """Writes n numbers of ``randint`` from 0 to ``max - 1`` to ``x``."""
-    _write("int64_rand_max", "x", x, randint(n, seed, max))
+    write("int64_rand_max", "x", x, randint(n, seed, max))
 
 
 def rand_perm_splitmix64(perm: NDArray[np.int32], n: int, seed: int) -> None:
@@ -64,7 +65,7 @@ def rand_perm_splitmix64(perm: NDArray[np.int32], n: int, seed: int) -> None:
     for i in range(n - 1):
         j = i + generator.rand_int(n - i)
         order[i], order[j] = order[j], order[i]
-    _write("rand_perm_splitmix64", "perm", perm, order)
+    write("rand_perm_splitmix64", "perm", perm, order)
 
 
 # ------------------------------------------------------------------------------- histograms and checksums
@@ -72,31 +73,31 @@ def rand_perm_splitmix64(perm: NDArray[np.int32], n: int, seed: int) -> None:
 
 def ivec_hist(n: int, v: Any, vmax: int, hist: NDArray[np.int32]) -> int:
     """Writes how often each of 0 to ``vmax - 1`` is among n int32, and returns how many others there are."""
-    values = _read("ivec_hist", "v", v, (n,), np.int32)
+    values = read("ivec_hist", "v", v, (n,), np.int32)
     known = values[(values >= 0) & (values < vmax)]
-    _write("ivec_hist", "hist", hist, np.bincount(known, minlength=vmax).astype(np.int32))
+    write("ivec_hist", "hist", hist, np.bincount(known, minlength=vmax).astype(np.int32))
     return n - known.size
 
 
 def bincode_hist(n: int, nbits: int, codes: Any, hist: NDArray[np.int32]) -> None:
     """Writes how many of n codes have each of their bits set."""
-    given = _read("bincode_hist", "codes", codes, (n, nbits // 8), np.uint8)
-    _write("bincode_hist", "hist", hist, np.unpackbits(given, axis=1, bitorder="little").sum(axis=0, dtype=np.int32))
+    given = read("bincode_hist", "codes", codes, (n, nbits // 8), np.uint8)
+    write("bincode_hist", "hist", hist, np.unpackbits(given, axis=1, bitorder="little").sum(axis=0, dtype=np.int32))
 
 
 def ivec_checksum(n: int, a: Any) -> int:
     """``checksum`` of n int32."""
-    return int(checksum(_read("ivec_checksum", "a", a, (n,), np.int32)))
+    return int(checksum(read("ivec_checksum", "a", a, (n,), np.int32)))
 
 
 def bvec_checksum(n: int, a: Any) -> int:
     """``checksum`` of n bytes."""
-    return int(checksum(_read("bvec_checksum", "a", a, (n,), np.uint8)))
+    return int(checksum(read("bvec_checksum", "a", a, (n,), np.uint8)))
 
 
 def bvecs_checksum(n: int, d: int, a: Any, cs: NDArray[np.uint64]) -> None:
     """Writes the ``checksum`` of each of n rows of d bytes, uint64."""
-    _write("bvecs_checksum", "cs", cs, checksum(_read("bvecs_checksum", "a", a, (n, d), np.uint8)))
+    write("bvecs_checksum", "cs", cs, checksum(read("bvecs_checksum", "a", a, (n, d), np.uint8)))
 
 
 # ------------------------------------------------------------------------------------------------- bits
@@ -114,8 +115,8 @@ def popcount64(x: int) -> int:
 
 def fvec2bitvec(x: Any, b: Bytes, d: int) -> None:
     """Writes a bit for each of d numbers: set where it is at least 0."""
-    signs = _read("fvec2bitvec", "x", x, (d,)) >= 0
-    _write("fvec2bitvec", "b", b, np.packbits(signs, bitorder="little"))
+    signs = read("fvec2bitvec", "x", x, (d,)) >= 0
+    write("fvec2bitvec", "b", b, np.packbits(signs, bitorder="little"))
 
 
 def bitvec_shuffle(n: int, da: int, db: int, order: Any, a: Any, b: Bytes) -> None:
@@ -125,11 +126,11 @@ def bitvec_shuffle(n: int, da: int, db: int, order: Any, a: Any, b: Bytes) -> No
         TypeError, ValueError: an array has another dtype or too few elements, or ``order`` names no bit.
     """
     op = "bitvec_shuffle"
-    bits = np.unpackbits(_read(op, "a", a, (n, -(-da // 8)), np.uint8), axis=1, bitorder="little")
-    which = _read(op, "order", order, (db,), np.int32)
+    bits = np.unpackbits(read(op, "a", a, (n, -(-da // 8)), np.uint8), axis=1, bitorder="little")
+    which = read(op, "order", order, (db,), np.int32)
     if which.size and (which.min() < 0 or which.max() >= da):
         raise ArgumentError(f"[{op}] order must hold numbers from 0 to {da - 1}. Received {which.max()}.")
-    _write(op, "b", b, np.packbits(bits[:, which], axis=1, bitorder="little"))
+    write(op, "b", b, np.packbits(bits[:, which], axis=1, bitorder="little"))
 
 
 class _Bitstring:
@@ -196,9 +197,9 @@ def _writable(op: str, code: Any, size: int) -> Bytes:
 def ranklist_handle_ties(k: int, idx: Ids, dis: Any) -> None:
     """Puts ids of equal distances, of k that are sorted by distance, in ascending order."""
     op = "ranklist_handle_ties"
-    ids, near = _read(op, "idx", idx, (k,), np.int64), _read(op, "dis", dis, (k,))
+    ids, near = read(op, "idx", idx, (k,), np.int64), read(op, "dis", dis, (k,))
     group = np.cumsum(np.concatenate([[False], near[1:] != near[:-1]])) if k else ids
-    _write(op, "idx", idx, ids[np.lexsort((ids, group))])
+    write(op, "idx", idx, ids[np.lexsort((ids, group))])
 
 
 def merge_result_table_with(
@@ -220,12 +221,12 @@ def merge_result_table_with(
         TypeError, ValueError: an array has another dtype, or too few elements.
     """
     op, shape = "merge_result_table_with", (n, k)
-    new = _read(op, "I1", I1, shape, np.int64)
-    ids = np.concatenate([np.where(new < 0, new, new + translation), _read(op, "I0", I0, shape, np.int64)], axis=1)
-    near = np.concatenate([_read(op, "D1", D1, shape), _read(op, "D0", D0, shape)], axis=1)
+    new = read(op, "I1", I1, shape, np.int64)
+    ids = np.concatenate([np.where(new < 0, new, new + translation), read(op, "I0", I0, shape, np.int64)], axis=1)
+    near = np.concatenate([read(op, "D1", D1, shape), read(op, "D0", D0, shape)], axis=1)
     order = np.argsort(near if keep_min else -near, axis=1, kind="stable")[:, :k]
-    _write(op, "I0", I0, np.take_along_axis(ids, order, axis=1))
-    _write(op, "D0", D0, np.take_along_axis(near, order, axis=1))
+    write(op, "I0", I0, np.take_along_axis(ids, order, axis=1))
+    write(op, "D0", D0, np.take_along_axis(near, order, axis=1))
     return int((order < k).sum())
 
 
@@ -235,6 +236,6 @@ def matrix_qr(m: int, n: int, a: Floats) -> None:
     Raises:
         TypeError, ValueError: ``a`` is no array of float32, or has too few elements.
     """
-    columns = _read("matrix_qr", "a", a, (n, m)).T
+    columns = read("matrix_qr", "a", a, (n, m)).T
     q, _ = mx.linalg.qr(mx.array(np.ascontiguousarray(columns)), stream=mx.cpu)
-    _write("matrix_qr", "a", a, np.ascontiguousarray(np.array(q).T))
+    write("matrix_qr", "a", a, np.ascontiguousarray(np.array(q).T))

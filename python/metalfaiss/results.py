@@ -65,7 +65,7 @@ class ResultHeap:
         distances, ids = np.asarray(D, dtype=np.float32), np.asarray(I, dtype=np.int64)
         if distances.ndim != 2 or distances.shape != ids.shape or distances.shape[0] != n:
             received = f"{distances.shape} and {ids.shape}"
-            raise ValueError(f"[ResultHeap.{method}] D and I must have shape ({n}, n). Received {received}.")
+            raise ArgumentError(f"[ResultHeap.{method}] D and I must have shape ({n}, n). Received {received}.")
         both = np.concatenate([self.D[which], distances], axis=1)
         best, at = select_k(both, self.k, largest=self.keep_max)
         self.I[which] = np.take_along_axis(np.concatenate([self.I[which], ids], axis=1), at, axis=1)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from metalfaiss import _core, _host
 from metalfaiss._host import Array, Stream
+from metalfaiss.errors import ArgumentError
 from metalfaiss.ownership import Owned
 
 __all__ = ["ScalarQuantizer"]
@@ -104,7 +105,7 @@ class ScalarQuantizer(Owned):
         trained = np.array(values, dtype=np.float32).reshape(-1)
         wanted = self._trained_size()
         if trained.size not in (0, wanted):
-            raise ValueError(
+            raise ArgumentError(
                 f"[ScalarQuantizer.trained] There must be {wanted} values, or none. Received {trained.size}."
             )
         self._set_trained(trained)
@@ -121,7 +122,7 @@ class ScalarQuantizer(Owned):
         if not self._TYPES[self.qtype][2]:
             return
         if vectors.shape[0] == 0:
-            raise ValueError(f"[{op}] x must hold vectors. Received none.")
+            raise ArgumentError(f"[{op}] x must hold vectors. Received none.")
         given = np.ascontiguousarray(_host.to_numpy(vectors.astype(mx.float32))[0])
         levels, stat = 1 << self.bits, _host.integer(op, "rangestat", self.rangestat, 0, 3)
         if self._uniform():

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metalfaiss import _core, _host
+from metalfaiss.errors import ArgumentError
 from metalfaiss.ownership import Owned
 
 __all__ = [
@@ -244,7 +245,7 @@ def _array(op: str, given: tuple[Any, ...], dtype: type[np.generic]) -> NDArray[
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"[{op}] The array must hold integers. Received {array.dtype}.")
     if array.ndim != 1:
-        raise ValueError(f"[{op}] The array must have shape (n,). Received {array.shape}.")
+        raise ArgumentError(f"[{op}] The array must have shape (n,). Received {array.shape}.")
     if len(given) == 2:
         array = array[: _host.integer(op, "n", given[0], 0, array.size)]
     return np.array(array, dtype=dtype, order="C")

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from metalfaiss.errors import ArgumentError
+
 __all__ = [
     "ByteVector",
     "CharVector",
@@ -147,8 +149,15 @@ IntVector, LongVector, LongLongVector, Uint64Vector = Int32Vector, Int64Vector, 
 
 
 def vector_to_array(v: Any) -> NDArray[Any]:
-    """A NumPy copy of a vector, or of anything that NumPy takes as an array."""
-    return np.array(v)
+    """A NumPy copy of a vector, or of anything that NumPy takes as an array.
+
+    Raises:
+        TypeError: ``v`` is a single value, or no array of numbers.
+    """
+    array = np.array(v)
+    if array.ndim == 0 or array.dtype.kind not in "biuf":
+        raise TypeError(f"[vector_to_array] v must be a vector of numbers. Received {type(v).__name__}.")
+    return array
 
 
 def vector_float_to_array(v: Any) -> NDArray[Any]:
@@ -173,5 +182,5 @@ def copy_array_to_vector(a: NDArray[Any], v: Vector) -> None:
     if a.dtype != v.dtype:
         raise TypeError(f"[{op}] a must hold {v.dtype} for {type(v).__name__}. Received {a.dtype}.")
     if a.ndim != 1:
-        raise ValueError(f"[{op}] a must have shape (n,). Received {a.shape}.")
+        raise ArgumentError(f"[{op}] a must have shape (n,). Received {a.shape}.")
     v._set(np.array(a))

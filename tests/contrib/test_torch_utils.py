@@ -22,6 +22,7 @@ except ImportError:
                 raise TypeError("Got unsupported ScalarType BFloat16")
             return self.array
         def float(self): return Tensor(self.array.astype(np.float32))
+        def new_tensor(self, array): return Tensor(np.asarray(array))
         def __array__(self, dtype=None, copy=None): return np.array(self.array, dtype=dtype)
     torch = types.ModuleType("torch")
     torch.Tensor, torch.from_numpy = Tensor, lambda array: Tensor(array)
@@ -88,6 +89,21 @@ codes = np.random.default_rng(1).integers(0, 256, (50, 8), dtype=np.uint8)
 binary = faiss.IndexBinaryFlat(64)
 binary.add(tensor(codes))
 same(binary.search(tensor(codes[:3]), 2), binary.search(codes[:3], 2))
+from metalfaiss.contrib.torch.clustering import DatasetAssign, kmeans
+from metalfaiss.contrib import clustering
+data = DatasetAssign(tensor(x))
+assert (data.count(), data.dim()) == (200, 8)
+same(kmeans(5, data, 4, verbose=False), clustering.kmeans(5, clustering.DatasetAssign(x), 4, verbose=False))
+centroids, stats = kmeans(5, data, 3, verbose=False, return_stats=True)
+assert isinstance(centroids, torch.Tensor) and len(stats) == 3
+assert type(kmeans(5, clustering.DatasetAssign(x), 2, verbose=False)) is np.ndarray
+ids, D, sums = data.assign_to(centroids, tensor(np.ones(200, np.float32)))
+assert type(ids) is np.ndarray and isinstance(D, torch.Tensor) and sums.numpy().shape == (5, 8)
+try:
+    DatasetAssign(elsewhere(tensor(x)))
+    raise SystemExit("a tensor on another device was taken")
+except TypeError as error:
+    assert "call x.cpu()" in str(error), error
 try:
     index.add(elsewhere(tensor(x)))
     raise SystemExit("a tensor on another device was taken")

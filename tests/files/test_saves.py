@@ -33,6 +33,17 @@ def test_it_replaces(tmp_path: Path, index: Any) -> None:
     assert os.listdir(tmp_path) == ["a.faiss"]
 
 
+def test_it_reaches_the_disk(tmp_path: Path, index: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The content before the name changes, then the folder, which holds the name."""
+    steps, fsync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: (fsync(fd), steps.append("folder" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file"))
+    )
+    monkeypatch.setattr(os, "replace", lambda a, b: (replace(a, b), steps.append("replace")))
+    metalfaiss.write_index(index, str(tmp_path / "a.faiss"))
+    assert steps == ["file", "replace", "folder"]
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_a_failure_leaves_the_old_file(
     tmp_path: Path, index: Any, error: BaseException, monkeypatch: pytest.MonkeyPatch

@@ -1,17 +1,22 @@
 // Whatever the bytes are: the parser ends, reads none but them, allocates no more than it promises, and what it accepts
-// is written back byte for byte.
+// is written back byte for byte. The same holds for hash tables, which lie packed in fields of their own.
 //
 //   clang++-19 -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Icsrc \
-//       tests/fuzz/faiss_file.cpp csrc/index/faiss_file/*.cpp -o fuzz && ./fuzz -max_len=4096 tests/fuzz/corpus
+//       tests/fuzz/faiss_file.cpp csrc/index/faiss_file/*.cpp csrc/index/hash_*.cpp csrc/cpu/parallel.cpp -o fuzz
+//   ./fuzz -max_len=4096 tests/fuzz/corpus
 //
 // With -DREPLAY and without -fsanitize=fuzzer, and any compiler, it runs the files and folders it is given.
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <span>
+#include <stdexcept>
 #include <vector>
 
 #include "index/faiss_file/reader.h"
 #include "index/faiss_file/writer.h"
+#include "index/hash_file.h"
 
 namespace {
 
@@ -53,6 +58,62 @@ struct Comparison : Sink {
   const uint8_t* at;
 };
 
+namespace index = metalfaiss::index;
+
+int64_t number(const Record& record, const char* name) {
+  return static_cast<int64_t>(record.find(name)->bits);
+}
+std::span<const uint8_t> bytes(const Record& record, const char* name) {
+  const Value* value = record.find(name);
+  return {value->bytes.data, value->bytes.size};
+}
+
+// Hash tables as IndexBinaryHash and IndexBinaryMultiHash read them.
+std::unique_ptr<index::HashTables> hash_tables(const Record& record) {
+  bool lists = record.layout->fourcc == "IBHh";
+  int64_t nhash = lists ? 1 : number(record, "nhash"), b = number(record, "b"), d = number(record, "d");
+  if (d < 1 || b < 1 || b > 64 || nhash < 1 || nhash * b > d || number(record, "ntotal") > (1 << 20)) {
+    return {};
+  }
+  auto tables = std::make_unique<index::HashTables>(nhash, static_cast<int>(b), d / 8, lists);
+  if (lists) {
+    index::read_hash_lists(*tables, number(record, "ntotal"),
+                           {number(record, "size"), number(record, "il_nbit"), bytes(record, "buffer")},
+                           bytes(record, "lists"));
+  } else {
+    std::vector<index::PackedTable> maps;
+    for (const Record& map : record.find("maps")->children) {
+      maps.push_back({number(map, "size"), number(map, "id_bits"), bytes(map, "buffer")});
+    }
+    index::read_hash_maps(*tables, number(record, "ntotal"), maps);
+  }
+  return tables;
+}
+
+void try_hash_tables(const Record& record) {
+  uint64_t size = record.find("d")->offset + 4096, before = allocated;
+  for (const char* name : {"buffer", "lists"}) {
+    size += record.find(name) ? record.find(name)->bytes.size : 0;
+  }
+  if (const Value* maps = record.find("maps")) {
+    for (const Record& map : maps->children) {
+      size += map.find("buffer")->bytes.size * 8;
+    }
+  }
+  highest = allocated;
+  try {
+    std::unique_ptr<index::HashTables> tables = hash_tables(record);
+    require(highest - before <= 64 * size);
+    if (tables && tables->keeps_codes()) {
+      index::write_hash_lists(*tables);
+    } else if (tables) {
+      index::write_hash_maps(*tables);
+    }
+  } catch (const std::invalid_argument& e) {
+    require(e.what()[0] == '[');
+  }
+}
+
 void try_domain(Domain domain, const uint8_t* data, size_t size) {
   uint64_t end = 0, before = allocated;
   highest = allocated;
@@ -65,6 +126,9 @@ void try_domain(Domain domain, const uint8_t* data, size_t size) {
     Comparison sink(data);
     write("write_index", record, sink);
     require(sink.at == data + end);
+    if (record.layout->fourcc == "IBHh" || record.layout->fourcc == "IBHm") {
+      try_hash_tables(record);
+    }
   } catch (const FileError& e) {
     require(e.offset <= size);
     require(e.what()[0] == '[');

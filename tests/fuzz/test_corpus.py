@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import metalfaiss
@@ -20,11 +23,13 @@ SOURCES = FOLDER.parent.parent / "csrc"
 @pytest.mark.skipif(sys.platform != "linux" or shutil.which("g++") is None, reason="needs g++ and its sanitizers")
 def test_natively(tmp_path: Path) -> None:
     program = tmp_path / "replay"
-    sources = [FOLDER / "faiss_file.cpp", *sorted((SOURCES / "index" / "faiss_file").glob("*.cpp"))]
+    sources = [FOLDER / "faiss_file.cpp", SOURCES / "cpu" / "parallel.cpp"]
+    sources += [*(SOURCES / "index" / "faiss_file").glob("*.cpp"), *(SOURCES / "index").glob("hash_*.cpp")]
     flags = [
         "-std=c++20",
         "-O0",
         "-DREPLAY",
+        "-pthread",
         "-fsanitize=address,undefined",
         "-fno-sanitize-recover=all",
         f"-I{SOURCES}",
@@ -35,15 +40,32 @@ def test_natively(tmp_path: Path) -> None:
     assert done.stdout == f"{len(CORPUS)} files\n"
 
 
+def used(index: Any, binary: bool) -> None:
+    """What a file holds may be refused, and must not be trusted."""
+    x = np.zeros((2, index.d // 8), np.uint8) if binary else np.zeros((2, index.d), np.float32)
+    for call in (
+        lambda: index.search(x, 5),
+        lambda: index.range_search(x, 9),
+        lambda: index.reconstruct_n(0, min(index.ntotal, 9)),
+        lambda: index.add(x),
+        lambda: index.remove_ids(np.array([0, 101])),
+        lambda: index.search(x, 5),
+    ):
+        with contextlib.suppress(RuntimeError, ValueError):
+            call()
+
+
 def test_through_python() -> None:
     accepted = 0
     for path in CORPUS:
         try:
             metalfaiss.io.inspect(str(path))
             accepted += 1
-            index = metalfaiss.read_index(str(path))
+            binary = path.read_bytes()[:2] == b"IB"
+            index = (metalfaiss.read_index_binary if binary else metalfaiss.read_index)(str(path))
             if index is not None:
-                metalfaiss.serialize_index(index)
+                (metalfaiss.serialize_index_binary if binary else metalfaiss.serialize_index)(index)
+                used(index, binary)
         except (metalfaiss.IndexFileError, NotImplementedError, FileNotFoundError):
             pass  # the last: lists in a file of their own, which is not there
     assert accepted > 90

@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
+from metalfaiss.errors import ArgumentError
+
 __all__ = ["AutoTuneCriterion", "IntersectionCriterion", "OneRecallAtRCriterion"]
 
 
@@ -35,7 +37,7 @@ class AutoTuneCriterion(ABC):
         """
         I = np.asarray(I)
         if D is not None and np.shape(D) != I.shape:
-            raise ValueError(
+            raise ArgumentError(
                 f"[{type(self).__name__}.set_groundtruth] D must have shape {I.shape}. Received {np.shape(D)}."
             )
         self.nq, self.gt_nnn = I.shape
@@ -55,7 +57,7 @@ class AutoTuneCriterion(ABC):
         op = f"{type(self).__name__}.evaluate"
         for name, array in (("D", D), ("I", I)):
             if np.shape(array) != (self.nq, self.nnn):
-                raise ValueError(f"[{op}] {name} must have shape {(self.nq, self.nnn)}. Received {np.shape(array)}.")
+                raise ArgumentError(f"[{op}] {name} must have shape {(self.nq, self.nnn)}. Received {np.shape(array)}.")
         if self.gt_nnn < self._needed():
             raise RuntimeError(
                 f"[{op}] Ground truth must have at least {self._needed()} neighbours a query. Received {self.gt_nnn}."

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import metalfaiss
 from metalfaiss.autotune.criteria import AutoTuneCriterion
 from metalfaiss.autotune.operating_points import OperatingPoints, Sequence
+from metalfaiss.errors import ArgumentError
 from metalfaiss.ownership import Owned
 from metalfaiss.random import permutation
 from metalfaiss.vectors import Float64Vector
@@ -161,7 +162,7 @@ class ParameterSpace(Owned):
             ValueError: the shape of ``xq`` is wrong.
         """
         if xq.shape != (crit.nq, index.d):
-            raise ValueError(
+            raise ArgumentError(
                 f"[ParameterSpace.explore] xq must have shape {(crit.nq, index.d)}. Received {tuple(xq.shape)}."
             )
         points, n = OperatingPoints(), self.n_combinations()

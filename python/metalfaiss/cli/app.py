@@ -38,7 +38,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="And no more.")] = False,
 ) -> None:
@@ -277,5 +276,6 @@ _CHECKS = {
 }
 
 
+app.callback()(_options)
 for _command in (build, search, info, convert, doctor):
     app.command()(_command)

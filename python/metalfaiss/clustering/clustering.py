@@ -11,6 +11,7 @@ from metalfaiss._host import Array, ArrayLike, Stream
 from metalfaiss._lloyd import on_cpu
 from metalfaiss.clustering.parameters import PARAMETERS, ClusteringParameters, IterationStats
 from metalfaiss.clustering.run import Run, assigns_exactly
+from metalfaiss.errors import ArgumentError
 from metalfaiss.faissmlx._operations import on
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.flat import IndexFlatL2
@@ -87,7 +88,7 @@ class Clustering(ClusteringParameters):
             raise TypeError(f"[{op}] x must be uint8. Received {codes.dtype}.")
         size = codec.sa_code_size()
         if codes.ndim != 2 or codes.shape[1] != size:
-            raise ValueError(f"[{op}] x must have shape (n, {size}). Received {tuple(codes.shape)}.")
+            raise ArgumentError(f"[{op}] x must have shape (n, {size}). Received {tuple(codes.shape)}.")
         if codec.d != self.d:
             raise RuntimeError(f"[{op}] codec must have d {self.d}. Received {codec.d}.")
         self._check(codes.shape[0], index)
@@ -125,7 +126,7 @@ class Clustering(ClusteringParameters):
             return None
         w = _host.to_mlx("Clustering.train", "weights", weights).astype(mx.float32)
         if w.shape != (n,):
-            raise ValueError(f"[Clustering.train] weights must have shape ({n},). Received {tuple(w.shape)}.")
+            raise ArgumentError(f"[Clustering.train] weights must have shape ({n},). Received {tuple(w.shape)}.")
         return w
 
 

@@ -12,6 +12,7 @@ from metalfaiss import _host
 from metalfaiss._host import Array, ArrayLike, Stream
 from metalfaiss.clustering.clustering import Clustering
 from metalfaiss.clustering.parameters import PARAMETERS, ClusteringParameters
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.flat import IndexFlatIP, IndexFlatL2
 from metalfaiss.vectors import Float32Vector
@@ -88,7 +89,7 @@ class Kmeans:
         if init_centroids is not None:
             first = _host.to_numpy(_host.to_mlx("Kmeans.train", "init_centroids", init_centroids))[0]
             if first.ndim != 2 or first.shape[1] != self.d:
-                raise ValueError(
+                raise ArgumentError(
                     f"[Kmeans.train] init_centroids must have shape (m, {self.d}). Received {first.shape}."
                 )
             clustering.centroids = Float32Vector(first.reshape(-1))
@@ -111,9 +112,9 @@ class Kmeans:
             What the index says of each, shape (n,), and ids, shape (n,), as NumPy or lazy ``mx.array`` as ``x`` is.
 
         Raises:
-            RuntimeError: there are no centroids yet.
+            ValueError: there are no centroids yet.
         """
         if self.centroids is None:
-            raise RuntimeError("[Kmeans.assign] The object must be trained. Received one without centroids.")
+            raise ArgumentError("[Kmeans.assign] The object must be trained. Received one without centroids.")
         D, I = self.index.search(x, 1, stream=stream)
         return D[:, 0], I[:, 0]

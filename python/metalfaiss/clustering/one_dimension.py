@@ -11,6 +11,7 @@ from metalfaiss import _host
 from metalfaiss.arrays import imbalance_factor
 from metalfaiss.clustering.clustering import Clustering
 from metalfaiss.clustering.parameters import ClusteringIterationStats, ClusteringParameters
+from metalfaiss.errors import ArgumentError
 
 __all__ = ["Clustering1D", "kmeans1d"]
 
@@ -66,7 +67,7 @@ def _exact(op: str, x: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32]
     """Centroids, the objective, and the imbalance factor."""
     k = _host.integer(op, "k", k, 1)
     if x.size < k or not np.isfinite(x).all():
-        raise ValueError(f"[{op}] x must hold at least {k} finite numbers. Received {np.isfinite(x).sum()}.")
+        raise ArgumentError(f"[{op}] x must hold at least {k} finite numbers. Received {np.isfinite(x).sum()}.")
     ordered = np.sort(x).astype(np.float64)
     ordered -= (mean := ordered.mean())  # sums of squares lose fewer digits
     sums = np.concatenate([[0.0], np.cumsum(ordered)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from metalfaiss.errors import ArgumentError
 from metalfaiss.ownership import Owned
 
 __all__ = [
@@ -68,7 +69,7 @@ class ClusteringParameters(Owned):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "init_method" and value not in (0, 1, 2):
-            raise ValueError(
+            raise ArgumentError(
                 f"[{type(self).__name__}] init_method must be one of ClusteringInitMethod_RANDOM (0), KMEANS_PLUS_PLUS "
                 f"(1) and AFK_MC2 (2). Received {value!r}."
             )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from metalfaiss.arrays import matrix_bucket_sort_inplace
 from metalfaiss.contrib.inspect_tools import get_invlist
 from metalfaiss.distances import knn as exact_knn
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes.flat import IndexFlat
 from metalfaiss.indexes.ivf_flat import IndexIVFFlat
 from metalfaiss.indexes.ivf_scalar_quantizer import IndexIVFScalarQuantizer
@@ -109,7 +110,7 @@ class BigBatchSearcher:
         """
         with np.load(fname, allow_pickle=False) as saved:
             if not np.array_equal(saved["sizes"], self.sizes_in_checkpoint()):
-                raise ValueError(
+                raise ArgumentError(
                     f"[big_batch_search] The checkpoint must be of a search with sizes {self.sizes_in_checkpoint()}. "
                     f"Received {saved['sizes']}."
                 )
@@ -138,7 +139,7 @@ class BlockComputer:
         knn: Callable[..., Any] = exact_knn,
     ) -> None:
         if method not in ("index", "pairwise_distances", "knn_function"):
-            raise ValueError(
+            raise ArgumentError(
                 f"[big_batch_search] method must be index, pairwise_distances or knn_function. Received {method!r}."
             )
         decode: Callable[[Any], Any]
@@ -239,7 +240,7 @@ def big_batch_search(
     completed: set[int] = set()
     if checkpoint is not None:
         if (start_list, last) != (0, index.nlist):
-            raise ValueError(
+            raise ArgumentError(
                 f"[big_batch_search] Checkpoints need a search of all {index.nlist} lists. "
                 f"Received lists {start_list} to {last}."
             )

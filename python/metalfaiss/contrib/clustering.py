@@ -13,6 +13,7 @@ from metalfaiss import _host
 from metalfaiss._lloyd import cluster_means, split_empty
 from metalfaiss.clustering import Kmeans
 from metalfaiss.distances import knn
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes.pretransform import IndexPreTransform
 from metalfaiss.metrics import METRIC_L2
 
@@ -89,7 +90,7 @@ def kmeans(
     """
     n = data.count()
     if n < k:
-        raise ValueError(f"[kmeans] data must have at least k = {k} vectors. Received {n}.")
+        raise ArgumentError(f"[kmeans] data must have at least k = {k} vectors. Received {n}.")
     random, begun, stats = np.random.default_rng(seed), time.perf_counter(), []
     centroids = np.array(data.get_subset(random.choice(n, k, replace=False)), dtype=np.float32)
     for i in range(niter):
@@ -160,7 +161,9 @@ def train_ivf_index_with_2level(index: Any, xt: NDArray[Any], **args: Any) -> No
         train_ivf_index_with_2level(index.index, xt, **args)
         return
     if index.metric_type != METRIC_L2:
-        raise ValueError(f"[train_ivf_index_with_2level] The metric must be METRIC_L2. Received {index.metric_type}.")
+        raise ArgumentError(
+            f"[train_ivf_index_with_2level] The metric must be METRIC_L2. Received {index.metric_type}."
+        )
     centroids, _ = two_level_clustering(xt, int(np.sqrt(index.nlist)), index.nlist, **args)
     index.quantizer.train(centroids)
     index.quantizer.add(centroids)

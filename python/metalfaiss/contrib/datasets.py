@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from metalfaiss.contrib.vecs_io import bvecs_mmap, fvecs_mmap, ivecs_read
 from metalfaiss.distances import knn
+from metalfaiss.errors import ArgumentError
 from metalfaiss.metrics import METRIC_INNER_PRODUCT, METRIC_L2
 
 __all__ = [
@@ -92,7 +93,7 @@ class Dataset:
         ):
             count = min(n, 1000) if name == "training vectors" else n
             if vectors.shape != (count, self.d):
-                raise ValueError(
+                raise ArgumentError(
                     f"[{type(self).__name__}.check_sizes] The {name} must have shape {(count, self.d)}. "
                     f"Received {vectors.shape}."
                 )
@@ -194,7 +195,7 @@ class DatasetBigANN(_Files):
 
     def __init__(self, nb_M: int = 1000) -> None:
         if nb_M not in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000):
-            raise ValueError(f"[DatasetBigANN] nb_M must be 1, 2, 5, 10, 20, 50, 100, ... or 1000. Received {nb_M}.")
+            raise ArgumentError(f"[DatasetBigANN] nb_M must be 1, 2, 5, 10, 20, 50, 100, ... or 1000. Received {nb_M}.")
         queries, train, base, _ = _names("bigann", "bvecs")
         super().__init__("bigann", queries, train, base, f"gnd/idx_{nb_M}M.ivecs")
         self.d, self.nt, self.nb, self.nq = 128, 10**8, nb_M * 10**6, 10_000
@@ -211,7 +212,7 @@ class DatasetDeep1B(_Files):
 
     def __init__(self, nb: int = 10**9) -> None:
         if nb not in self._truths:
-            raise ValueError(f"[DatasetDeep1B] nb must be a power of 10 from 10^5 to 10^9. Received {nb}.")
+            raise ArgumentError(f"[DatasetDeep1B] nb must be a power of 10 from 10^5 to 10^9. Received {nb}.")
         truth = "deep1B_groundtruth.ivecs" if nb == 10**9 else f"deep{self._truths[nb]}_groundtruth.ivecs"
         super().__init__("deep1b", "deep1B_queries.fvecs", "learn.fvecs", "base.fvecs", truth)
         self.d, self.nt, self.nb, self.nq = 96, 358_480_000, nb, 10_000
@@ -289,7 +290,7 @@ def dataset_from_name(dataset: str = "deep1M") -> Dataset:
         ValueError: there is none of that name.
     """
     if dataset not in _BY_NAME:
-        raise ValueError(f"[dataset_from_name] dataset must be one of {', '.join(_BY_NAME)}. Received {dataset!r}.")
+        raise ArgumentError(f"[dataset_from_name] dataset must be one of {', '.join(_BY_NAME)}. Received {dataset!r}.")
     return _BY_NAME[dataset]()
 
 
@@ -299,7 +300,7 @@ def _names(stem: str, ext: str) -> tuple[str, str, str, str]:
 
 def _first(name: str, truth: NDArray[Any], k: int | None) -> NDArray[np.int64]:
     if k is not None and k > truth.shape[1]:
-        raise ValueError(
+        raise ArgumentError(
             f"[{name}.get_groundtruth] k must be at most {truth.shape[1]}, as many as the file has. Received {k}."
         )
     return truth[:, :k].astype(np.int64)

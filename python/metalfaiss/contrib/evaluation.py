@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from metalfaiss._core import num_threads, set_num_threads
 from metalfaiss.contrib.operating_points import OperatingPoints, OperatingPointsWithRanges
+from metalfaiss.errors import ArgumentError
 
 __all__ = [
     "OperatingPoints",
@@ -73,7 +74,7 @@ def counts_to_PR(
         ValueError: the mode is none of these.
     """
     if mode not in ("overall", "average"):
-        raise ValueError(f"[counts_to_PR] mode must be 'overall' or 'average'. Received {mode!r}.")
+        raise ArgumentError(f"[counts_to_PR] mode must be 'overall' or 'average'. Received {mode!r}.")
     true, found, common = (np.asarray(a, dtype=np.float64) for a in (ngt, nres, ninter))
     if mode == "overall":
         true, found, common = (a.sum(keepdims=True) for a in (true, found, common))
@@ -183,7 +184,7 @@ class RepeatTimer:
 
     def __init__(self, warmup: int = 0, nt: int = -1, runs: int = 1, max_secs: float = np.inf) -> None:
         if not 0 <= warmup < runs:
-            raise ValueError(f"[RepeatTimer] warmup must be from 0 to runs - 1. Received {warmup} of {runs} runs.")
+            raise ArgumentError(f"[RepeatTimer] warmup must be from 0 to runs - 1. Received {warmup} of {runs} runs.")
         self.warmup, self.nt, self.runs, self.max_secs = warmup, nt, runs, max_secs
         self._seconds: list[float] = []
 
@@ -235,4 +236,4 @@ def _sizes(lims: NDArray[Any]) -> NDArray[Any]:
 
 def _require_same_shape(op: str, a: NDArray[Any], b: NDArray[Any]) -> None:
     if a.shape != b.shape:
-        raise ValueError(f"[{op}] Both tables must have one shape. Received {a.shape} and {b.shape}.")
+        raise ArgumentError(f"[{op}] Both tables must have one shape. Received {a.shape} and {b.shape}.")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metalfaiss.distances import knn
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes.binary import IndexBinary
 from metalfaiss.indexes.binary_flat import IndexBinaryFlat
 from metalfaiss.indexes.flat import IndexFlat
@@ -143,7 +144,7 @@ def range_search_max_results(
         ValueError: neither limit is given.
     """
     if max_results is None and min_results is None:
-        raise ValueError("[range_search_max_results] max_results or min_results must be given. Received none.")
+        raise ArgumentError("[range_search_max_results] max_results or min_results must be given. Received none.")
     least = int(0.8 * (max_results or 0)) if min_results is None else min_results
     most = int(1.5 * least) if max_results is None else max_results
     similarity = is_similarity_metric(index.metric_type)
@@ -175,7 +176,7 @@ def apply_maxres(res_batches: list[Any], target_nres: int, keep_max: bool = Fals
     """
     D, sign = np.hstack([dis for _, dis, _ in res_batches]), -1 if keep_max else 1
     if len(D) <= target_nres:
-        raise ValueError(f"[apply_maxres] There must be more than {target_nres} results. Received {len(D)}.")
+        raise ArgumentError(f"[apply_maxres] There must be more than {target_nres} results. Received {len(D)}.")
     radius = (sign * np.partition(sign * D, target_nres)[target_nres]).item()
     res_batches[:] = [threshold_radius_nres(n, dis, ids, radius, keep_max=keep_max) for n, dis, ids in res_batches]
     return radius, sum(len(dis) for _, dis, _ in res_batches)

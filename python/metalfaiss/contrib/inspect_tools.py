@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metalfaiss.errors import ArgumentError
 from metalfaiss.transforms import LinearTransform
 from metalfaiss.vectors import vector_to_array
 
@@ -51,7 +52,7 @@ def make_LinearTransform_matrix(A: NDArray[Any], b: NDArray[Any] | None = None) 
     """
     if A.ndim != 2 or (b is not None and b.shape != A.shape[:1]):
         shape = None if b is None else b.shape
-        raise ValueError(
+        raise ArgumentError(
             f"[make_LinearTransform_matrix] A must have shape (d_out, d_in) and b (d_out,). Received {A.shape} and "
             f"{shape}."
         )

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metalfaiss.contrib.inspect_tools import get_invlist_sizes
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes.pretransform import IndexPreTransform
 
 __all__ = [
@@ -74,7 +75,7 @@ def replace_ivf_quantizer(index_ivf: Any, new_quantizer: Any) -> Any:
         new_quantizer.train(centroids)
         new_quantizer.add(centroids)
     elif new_quantizer.ntotal != index_ivf.nlist:
-        raise ValueError(
+        raise ArgumentError(
             f"[replace_ivf_quantizer] new_quantizer must hold {index_ivf.nlist} vectors or none. Received "
             f"{new_quantizer.ntotal}."
         )
@@ -90,7 +91,7 @@ def permute_invlists(index_ivf: Any, perm: NDArray[Any]) -> None:
     """
     order = np.asarray(perm, dtype=np.int64)
     if order.shape != (index_ivf.nlist,) or not np.array_equal(np.sort(order), np.arange(index_ivf.nlist)):
-        raise ValueError(
+        raise ArgumentError(
             f"[permute_invlists] perm must be a permutation of {index_ivf.nlist} lists. Received shape {order.shape}."
         )
     centroids = np.asarray(index_ivf.quantizer.reconstruct_n(0, index_ivf.nlist))[order]
@@ -117,4 +118,4 @@ def _coarse(
 
 def _require(op: str, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
     if array.shape != shape:
-        raise ValueError(f"[{op}] {name} must have shape {shape}. Received {array.shape}.")
+        raise ArgumentError(f"[{op}] {name} must have shape {shape}. Received {array.shape}.")

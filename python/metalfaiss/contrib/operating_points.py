@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metalfaiss.errors import ArgumentError
+
 __all__ = ["OperatingPoints", "OperatingPointsWithRanges"]
 
 Point = tuple[Any, float, float]
@@ -108,7 +110,7 @@ class OperatingPointsWithRanges(OperatingPoints):
             ValueError: ``n_autotune`` is 1 or negative.
         """
         if n_autotune < 0 or n_autotune == 1:
-            raise ValueError(f"[sample_experiments] n_autotune must be 0, or at least 2. Received {n_autotune}.")
+            raise ArgumentError(f"[sample_experiments] n_autotune must be 0, or at least 2. Received {n_autotune}.")
         total, draw = self.num_experiments(), np.random.RandomState(123)
         if n_autotune == 0 or total < n_autotune:
             between = draw.permutation(total - 2)
@@ -123,7 +125,7 @@ class OperatingPointsWithRanges(OperatingPoints):
             ValueError: there is none.
         """
         if not 0 <= cno < self.num_experiments():
-            raise ValueError(f"[cno_to_key] cno must be from 0 to {self.num_experiments() - 1}. Received {cno}.")
+            raise ArgumentError(f"[cno_to_key] cno must be from 0 to {self.num_experiments() - 1}. Received {cno}.")
         return np.array(np.unravel_index(cno, self._sizes(), order="F"), dtype=np.int64)
 
     def get_parameters(self, k: Any) -> dict[str, Any]:

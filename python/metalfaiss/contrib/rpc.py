@@ -21,6 +21,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from metalfaiss.errors import ArgumentError
+
 __all__ = ["PORT", "Client", "ClientExit", "Server", "ServerException", "run_server"]
 
 PORT = 12032
@@ -84,7 +86,7 @@ class _Channel:
 
 def _check_size(what: str, size: int, most: int) -> None:
     if not 0 <= size <= most:
-        raise ValueError(f"[rpc] {what} must have at most {most} bytes. Received {size}.")
+        raise ArgumentError(f"[rpc] {what} must have at most {most} bytes. Received {size}.")
 
 
 def _known(dtype: Any) -> str:

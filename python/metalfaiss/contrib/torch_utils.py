@@ -19,7 +19,7 @@ import metalfaiss
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.binary import IndexBinary
 
-__all__: list[str] = []
+__all__ = ["host_array"]
 
 _METHODS = (
     "add", "add_with_ids", "assign", "compute_residual", "compute_residual_n", "range_search",
@@ -40,6 +40,15 @@ def _to_numpy(op: str, x: Any) -> Any:
         raise TypeError(f"[{op}] Tensors must lie in the memory of the host: call x.cpu(). Received one on {x.device}.")
     x = x.detach()
     return x.float().numpy() if str(x.dtype) == "torch.bfloat16" else x.numpy()
+
+
+def host_array(op: str, x: Any) -> np.ndarray[Any, Any]:
+    """The memory of a tensor, or what NumPy makes of anything else.
+
+    Raises:
+        TypeError: the tensor lies elsewhere.
+    """
+    return np.asarray(_to_numpy(op, x) if _is_tensor(x) else x)
 
 
 def _to_torch(value: Any, given: list[tuple[Any, Any]]) -> Any:

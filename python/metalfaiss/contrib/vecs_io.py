@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from metalfaiss.errors import ArgumentError
+
 __all__ = [
     "bvecs_iter",
     "bvecs_iter_chunked",
@@ -39,7 +41,7 @@ def _mmap(op: str, path: Path, dtype: str) -> NDArray[Any]:
         head = file.read(4)
     d = int(np.frombuffer(head, "<i4")[0]) if len(head) == 4 else 0
     if d <= 0 or size % (4 + d * item):
-        raise ValueError(
+        raise ArgumentError(
             f"[{op}] {os.fspath(path)} must hold vectors of equal dimension, each behind it. Received {size} bytes and "
             f"dimension {d}."
         )
@@ -55,7 +57,7 @@ def _read(op: str, path: Path, dtype: str) -> NDArray[Any]:
 def _write(op: str, path: Path, vectors: ArrayLike, dtype: str) -> None:
     array = np.asarray(vectors)
     if array.ndim != 2 or array.shape[1] == 0:
-        raise ValueError(f"[{op}] vectors must have shape (n, d), d at least 1. Received {array.shape}.")
+        raise ArgumentError(f"[{op}] vectors must have shape (n, d), d at least 1. Received {array.shape}.")
     n, d = array.shape
     rows = np.empty((n, 4 + d * np.dtype(dtype).itemsize), dtype=np.uint8)
     rows[:, :4] = np.frombuffer(np.array(d, dtype="<i4").tobytes(), dtype=np.uint8)
@@ -102,7 +104,9 @@ def bvecs_iter_chunked(chunk_folder: Path, batch_size: int = 100_000) -> Iterato
     names = sorted(name for name in os.listdir(folder) if re.fullmatch(r"chunk_\d+\.bvecs", name))
     numbers = sorted(int(name[6:-6]) for name in names)
     if not names or numbers != list(range(len(names))):
-        raise ValueError(f"[bvecs_iter_chunked] {folder} must hold chunk_0000.bvecs, ... Received numbers {numbers}.")
+        raise ArgumentError(
+            f"[bvecs_iter_chunked] {folder} must hold chunk_0000.bvecs, ... Received numbers {numbers}."
+        )
     left: NDArray[np.uint8] | None = None
     for name in names:
         vectors = bvecs_mmap(os.path.join(folder, name))

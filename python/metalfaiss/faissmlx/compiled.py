@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
+from metalfaiss.errors import ArgumentError
+
 __all__ = ["CacheInfo", "CompiledCache", "cache", "compiled"]
 
 
@@ -37,7 +39,7 @@ class CompiledCache(threading.local):
 
     def __init__(self, maxsize: int = 256) -> None:
         if maxsize < 1:
-            raise ValueError(f"[CompiledCache] maxsize must be at least 1. Received {maxsize}.")
+            raise ArgumentError(f"[CompiledCache] maxsize must be at least 1. Received {maxsize}.")
         self._maxsize = maxsize
         self.clear()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import mlx.core as mx
 
 from metalfaiss._core import qr
+from metalfaiss.errors import ArgumentError
 
 __all__ = ["complete_basis", "orthonormal_columns", "orthonormal_rows", "pure_mlx_qr", "qr"]
 
@@ -47,7 +48,7 @@ def checked_dtype(op: str, A: mx.array) -> mx.Dtype:
     if not isinstance(A, mx.array):
         raise TypeError(f"[{op}] A must be an mlx.core.array. Received {type(A).__name__}.")
     if A.ndim < 2:
-        raise ValueError(f"[{op}] A must have at least 2 dimensions. Received shape {A.shape}.")
+        raise ArgumentError(f"[{op}] A must have at least 2 dimensions. Received shape {A.shape}.")
     if A.dtype in (mx.complex64, mx.float64):
         raise TypeError(f"[{op}] Arrays must be float32, float16 or bfloat16. Received {A.dtype}.")
     return A.dtype if mx.issubdtype(A.dtype, mx.floating) else mx.float32
@@ -154,7 +155,7 @@ def complete_basis(Q: mx.array, *, native: bool = True, stream: StreamOrDevice =
     checked_dtype("complete_basis", Q)
     *batch, m, k = Q.shape
     if k > m:
-        raise ValueError(f"[complete_basis] Q must have at most as many columns as rows. Received shape {Q.shape}.")
+        raise ArgumentError(f"[complete_basis] Q must have at most as many columns as rows. Received shape {Q.shape}.")
     # Rank-deficient on purpose: Q stays orthonormal all the same, and zero columns become the complement.
     padded = mx.concatenate([Q, mx.zeros((*batch, m, m - k), dtype=Q.dtype)], axis=-1, stream=stream)
     return (qr if native else pure_mlx_qr)(padded, stream=stream)[0]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import mlx.core as mx
 
 from metalfaiss._host import integer, require_int
+from metalfaiss.errors import ArgumentError
 from metalfaiss.faissmlx._operations import Operations, StreamOrDevice, on, operations, transposed
 from metalfaiss.faissmlx.compiled import compiled as compiled_form
 from metalfaiss.faissmlx.qr import checked_dtype
@@ -182,11 +183,11 @@ def _check(
     dtype = checked_dtype("topk_svd", A)
     k = require_int("topk_svd", "k", k)
     if not 1 <= k <= min(A.shape[-2:]):
-        raise ValueError(f"[topk_svd] k must be from 1 to min(m, n) = {min(A.shape[-2:])}. Received {k}.")
+        raise ArgumentError(f"[topk_svd] k must be from 1 to min(m, n) = {min(A.shape[-2:])}. Received {k}.")
     integer("topk_svd", "iters", iters, 1)
     for name, value, at_least in (("oversample", oversample, 0), ("band_size", band_size, 1)):
         if value is not None:
             integer("topk_svd", name, value, at_least)
     if streams is not None and len(streams) < 1:
-        raise ValueError("[topk_svd] streams must name at least one stream. Received none.")
+        raise ArgumentError("[topk_svd] streams must name at least one stream. Received none.")
     return dtype

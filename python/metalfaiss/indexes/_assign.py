@@ -18,11 +18,11 @@ def nearest(x: mx.array, centroids: mx.array) -> mx.array:
     return Assigner(x, METRIC_L2, centroids.shape[0], None)(centroids)[1]
 
 
-def nearest_at_once(x: NDArray[np.float32], centroids: mx.array) -> NDArray[np.int64] | None:
-    """``nearest`` of NumPy vectors, without a copy; None where rounding does not pay."""
-    some = mx.array(np.ascontiguousarray(x[:: max(1, len(x) // JUDGES)]))
-    if not rounding_pays(some, centroids):
-        return None
-    rows = mx.contiguous(centroids)
-    mx.eval(rows)
-    return _core.kmeans_nearest(x, rows)
+def nearest_at_once(x: NDArray[np.float32], centroids: mx.array, metric: int) -> NDArray[np.int64]:
+    """The nearest of evaluated centroids by either metric for contiguous NumPy vectors, without a graph or a copy."""
+    if worthwhile(x.shape, centroids.shape[0], metric, None):
+        rows = mx.contiguous(centroids)
+        mx.eval(rows)
+        if rounding_pays(mx.array(np.ascontiguousarray(x[:: max(1, len(x) // JUDGES)])), rows):
+            return _core.kmeans_nearest(x, rows)
+    return _core.nearest_now(x, centroids, metric)

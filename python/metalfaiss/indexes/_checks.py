@@ -31,6 +31,7 @@ __all__ = [
     "stored_ids",
     "types",
     "vectors",
+    "whole",
 ]
 
 
@@ -47,6 +48,13 @@ def vectors(op: str, x: Array, d: int, numeric_type: int) -> mx.array:
 def queries(op: str, x: Array, d: int, k: int, numeric_type: int, stream: Stream) -> tuple[mx.array, int]:
     """Queries as float32, and how many results they shall have."""
     return vectors(op, x, d, numeric_type).astype(mx.float32, stream=stream), _host.integer(op, "k", k, 1)
+
+
+def whole(op: str, name: str, value: object, kind: type[int]) -> int:
+    """``value``, an integer or a boolean, as the one of both that ``kind`` is."""
+    if not isinstance(value, int | np.integer | np.bool_):
+        raise TypeError(f"[{op}] {name} must be of type {kind.__name__}. Received {value!r}.")
+    return kind(value)
 
 
 Accepted: TypeAlias = type[SearchParameters] | tuple[type[SearchParameters], ...]

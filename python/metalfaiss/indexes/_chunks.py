@@ -117,7 +117,8 @@ def rows(chunks: Chunks, start: int, count: int) -> mx.array:
     for first, chunk in zip(_starts(chunks), chunks, strict=True):
         begin, end = max(start - first, 0), min(start + count - first, chunk.shape[0])
         if begin < end:
-            parts.append(chunk[begin:end].astype(mx.float32))
+            part = chunk if end - begin == chunk.shape[0] else chunk[begin:end]
+            parts.append(part.astype(mx.float32))
     if not parts:
         return mx.zeros((0, chunks[0].shape[1]))
     return parts[0] if len(parts) == 1 else mx.concatenate(parts)

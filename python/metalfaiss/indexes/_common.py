@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 from metalfaiss._host import Stream
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes import _checks
 from metalfaiss.indexes._unsupported import Unsupported
 from metalfaiss.ownership import Owned
@@ -22,8 +23,8 @@ __all__ = ["Common"]
 
 
 class _Sealed(ABCMeta):
-    """Instances refuse public attributes that their constructor did not set, as FAISS's do: a typing error in the name
-    of a setting must not pass silently."""
+    """Instances refuse public attributes that their constructor did not set, and what is no integer where one was, as
+    FAISS's do: a mistake in a setting must not pass silently."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         made = super().__call__(*args, **kwargs)
@@ -55,8 +56,12 @@ class Common(Unsupported, Owned, metaclass=_Sealed):
         self._lock = threading.RLock()  # one change at a time; searches do not take it
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not name.startswith("_") and "_sealed" in self.__dict__ and not hasattr(self, name):
-            raise AttributeError(f"[{type(self).__name__}] An attribute must be one of the index's. Received {name!r}.")
+        if not name.startswith("_") and "_sealed" in self.__dict__:
+            if not hasattr(self, name):
+                message = f"[{type(self).__name__}] An attribute must be one of the index's. Received {name!r}."
+                raise AttributeError(message)
+            if isinstance(self.__dict__.get(name), int):
+                value = _checks.whole(f"{type(self).__name__}.{name}", name, value, type(self.__dict__[name]))
         super().__setattr__(name, value)
 
     @property
@@ -109,7 +114,7 @@ class Common(Unsupported, Owned, metaclass=_Sealed):
         op = self._op("merge_from")
         add_id = _host.require_int(op, "add_id", add_id)
         if otherIndex is self:
-            raise ValueError(f"[{op}] otherIndex must be another index. Received the index itself.")
+            raise ArgumentError(f"[{op}] otherIndex must be another index. Received the index itself.")
         self.check_compatible_for_merge(otherIndex)
         first, second = sorted((self, otherIndex), key=id)  # one order for all threads
         with first._lock, second._lock:

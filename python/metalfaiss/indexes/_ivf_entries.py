@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 from metalfaiss._host import Array, Stream
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes import _checks
 from metalfaiss.inverted_lists import DirectMap, InvertedLists
 from metalfaiss.numeric import Float32
@@ -227,12 +228,12 @@ class IVFEntries(_Base):
         vectors = _checks.vectors(op, x, self.d, Float32).astype(mx.float32)
         ids = _checks.stored_ids(op, keys, vectors.shape[0])
         if np.unique(ids).size != ids.size:
-            raise ValueError(f"[{op}] keys must be different ids. Received {ids.size - np.unique(ids).size} twice.")
+            raise ArgumentError(f"[{op}] keys must be different ids. Received {ids.size - np.unique(ids).size} twice.")
         self._check_keys(op, ids)
         lists = self._assigned(vectors)
         assign, codes = _host.to_numpy(lists, self._encode(vectors, lists))
         if (assign < 0).any():
-            raise ValueError(f"[{op}] x must hold finite values. Received a vector that no list takes.")
+            raise ArgumentError(f"[{op}] x must hold finite values. Received a vector that no list takes.")
         native, places = self.invlists._changed("update_entries"), self.direct_map._native
         with self._lock:
             for id, list_no, code in zip(ids.tolist(), assign.tolist(), codes, strict=True):
@@ -277,7 +278,7 @@ class IVFEntries(_Base):
         """
         op = self._op("replace_invlists")
         if (il.nlist, il.code_size) != (self.nlist, self.code_size):
-            raise ValueError(
+            raise ArgumentError(
                 f"[{op}] il must have nlist {self.nlist} and code_size {self.code_size}. "
                 f"Received nlist {il.nlist} and code_size {il.code_size}."
             )
@@ -310,7 +311,7 @@ class IVFEntries(_Base):
         assign, n = self._lists_of(codes), len(codes)
         if n and assign.max() >= self.nlist:
             op = self._op("add_sa_codes")
-            raise ValueError(f"[{op}] codes must name lists from 0 to {self.nlist - 1}. Received {assign.max()}.")
+            raise ArgumentError(f"[{op}] codes must name lists from 0 to {self.nlist - 1}. Received {assign.max()}.")
         keys = np.arange(self.ntotal, self.ntotal + n) if ids is None else ids
         places = self.invlists._changed("add_entries").add(
             assign, keys, np.ascontiguousarray(codes[:, self.coarse_code_size() :])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from metalfaiss import _core, _host
 from metalfaiss._host import Array, Stream
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes import _checks
 from metalfaiss.indexes.flat import IndexFlat
 from metalfaiss.inverted_lists import InvertedLists
@@ -177,7 +178,7 @@ class IVFSearch(_Base):
         settings = self._settings(self._op("search"), params)
         return _core.ivf_search(
             x,
-            mx.stop_gradient(probes, stream=stream),
+            mx.stop_gradient(probes, stream=stream) if _core.in_tracing() else probes,
             self._centroids() if self.by_residual else None,
             self.invlists._native,
             self._codec(),
@@ -262,5 +263,5 @@ class IVFSearch(_Base):
     def _given_probes(self, op: str, Iq: Array, n: int) -> mx.array:
         probes = _host.to_mlx(op, "Iq", Iq).astype(mx.int64)
         if probes.ndim != 2 or probes.shape[0] != n:
-            raise ValueError(f"[{op}] Iq must have shape ({n}, nprobe). Received {tuple(probes.shape)}.")
+            raise ArgumentError(f"[{op}] Iq must have shape ({n}, nprobe). Received {tuple(probes.shape)}.")
         return probes

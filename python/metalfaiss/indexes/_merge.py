@@ -12,18 +12,24 @@ from numpy.typing import NDArray
 from metalfaiss._host import Stream
 from metalfaiss.selection import select_k
 
-__all__ = ["Ranges", "best", "concatenated", "mapped", "shifted", "starts"]
+__all__ = ["Ranges", "best", "concatenated", "mapped", "mapped_at_once", "shifted", "starts"]
 
 Ranges = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]  # limits (n + 1,), distances, ids
 
 
 def mapped(I: mx.array, ids: mx.array, stream: Stream) -> mx.array:
-    """``ids[I]``, and -1 where I is."""
+    """``ids[I]``, and -1 where there is none: an index inside may name what it likes, as may the file it came from."""
     if ids.size == 0:
-        return I
-    return mx.where(
-        mx.less(I, 0, stream=stream), I, mx.take(ids, mx.maximum(I, 0, stream=stream), stream=stream), stream=stream
-    )
+        return mx.full(I.shape, -1, dtype=mx.int64, stream=stream)
+    known = mx.less(mx.view(I, mx.uint64, stream=stream), mx.array(ids.size, dtype=mx.uint64), stream=stream)
+    found = mx.take(ids, mx.where(known, I, 0, stream=stream), stream=stream)
+    return mx.where(known, found, -1, stream=stream)
+
+
+def mapped_at_once(I: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """``mapped`` on the host."""
+    known = (I >= 0) & (ids.size > I)
+    return np.where(known, ids[np.where(known, I, 0)], -1) if ids.size else np.full_like(I, -1)
 
 
 def require_ids(op: str, vectors: int, ids: int) -> None:

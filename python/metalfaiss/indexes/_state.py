@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from metalfaiss import _core, _host
 from metalfaiss._host import Array, Stream
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes import _checks
 from metalfaiss.indexes._common import Common
 from metalfaiss.indexes._rescore import distances_to
@@ -99,7 +100,7 @@ class State(Common):
         op = self._op(method)
         vectors = _checks.vectors(op, x, self.d, numeric_type)
         if _core.is_traced(vectors) and not self._traced:
-            raise ValueError(
+            raise ArgumentError(
                 f"[{op}] x must not be traced, or the index must be made inside of the transformed function. "
                 "Received a traced array for an index made outside."
             )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from metalfaiss import _host
 from metalfaiss._host import Array
 from metalfaiss.distance_computers import DistanceComputer
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes import _checks
 from metalfaiss.indexes._state import State
 from metalfaiss.numeric import Float32
@@ -124,7 +125,9 @@ class Stored(State):
         vectors = _checks.vectors(op, xs, self.d, Float32)
         ids = _checks.keys(op, keys)
         if (vectors.shape[0], *ids.shape) != (n, n):
-            raise ValueError(f"[{op}] xs and keys must hold {n} rows. Received {vectors.shape[0]} and {ids.shape[0]}.")
+            raise ArgumentError(
+                f"[{op}] xs and keys must hold {n} rows. Received {vectors.shape[0]} and {ids.shape[0]}."
+            )
         _checks.output(op, "residuals", xs, residuals, (self.d,), np.float32)
         if not isinstance(ids, mx.array):
             self._check_keys(op, ids)
@@ -220,7 +223,7 @@ class Stored(State):
         order = np.array(perm, dtype=np.int64, order="C")
         with self._lock:
             if order.shape != (self.ntotal,) or not np.array_equal(np.sort(order), np.arange(self.ntotal)):
-                raise ValueError(
+                raise ArgumentError(
                     f"[{op}] perm must be a permutation of 0 to {self.ntotal - 1}. Received shape {order.shape}."
                 )
             self._permute(order)

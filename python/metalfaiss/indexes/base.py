@@ -18,6 +18,9 @@ from metalfaiss.search_parameters import SearchParameters
 
 __all__ = ["Index"]
 
+_LEAST = 4096  # queries that are searched together
+_WORK = 1e11  # multiply-adds of an exhaustive search of such a part: about a second of two cores
+
 
 class Index(Stored, CCalls, CodeCalls, ExCalls):
     """Vectors of ``d`` dimensions that can be searched, numbered from 0 in the order in which they are added.
@@ -156,11 +159,20 @@ class Index(Stored, CCalls, CodeCalls, ExCalls):
         queries, k = _checks.queries(op, x, self.d, k, numeric_type, stream)
         _checks.output(op, "D", x, D, (k,), np.float32)
         _checks.output(op, "I", x, I, (k,), np.int64)
-        found = self._find(op, queries, k, params, stream)
         if isinstance(x, mx.array):
-            return found
-        distances, ids = _host.to_numpy(*found)
+            return self._find(op, queries, k, params, stream)
+        distances, ids = self._find_in_parts(op, queries, k, params, stream)
         return _host.output(distances, D), _host.output(ids, I)
+
+    def _find_in_parts(
+        self, op: str, queries: mx.array, k: int, params: SearchParameters | None, stream: Stream
+    ) -> list[NDArray[Any]]:
+        """``_find``, computed. Between two parts of a long search Python hears of signals: Ctrl-C ends it."""
+        n, step = queries.shape[0], max(_LEAST, int(_WORK / max(1, self.ntotal * self.d)))
+        if n <= step:
+            return _host.to_numpy(*self._find(op, queries, k, params, stream))
+        parts = [_host.to_numpy(*self._find(op, queries[i : i + step], k, params, stream)) for i in range(0, n, step)]
+        return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
     def search_and_reconstruct(
         self,

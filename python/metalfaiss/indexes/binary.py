@@ -37,7 +37,7 @@ class IndexBinary(Common, CCalls):
         name = type(self).__name__
         super().__init__(_host.integer(name, "d", d, 8))
         if d % 8:
-            raise ValueError(f"[{name}] d must be a multiple of 8. Received {d}.")
+            raise ArgumentError(f"[{name}] d must be a multiple of 8. Received {d}.")
 
     @property
     def _width(self) -> int:
@@ -253,15 +253,22 @@ class IndexBinary(Common, CCalls):
     # --------------------------------------------------------------------------- helpers of subclasses
 
     def _codes_of(self, method: str, name: str, x: Array) -> mx.array:
-        op = self._op(method)
-        if not isinstance(x, mx.array | np.ndarray) or x.dtype not in (mx.uint8, np.uint8):
-            received = getattr(x, "dtype", type(x).__name__)
-            raise TypeError(f"[{op}] {name} must be an array of uint8. Received {received}.")
-        if x.ndim != 2 or x.shape[1] != self.code_size:
-            raise ArgumentError(f"[{op}] {name} must have shape (n, {self.code_size}). Received {tuple(x.shape)}.")
+        self._check_codes(method, name, x)
         return x if isinstance(x, mx.array) else mx.array(np.ascontiguousarray(x))
 
+    def _check_codes(self, method: str, name: str, x: Array) -> None:
+        is_array = isinstance(x, mx.array | np.ndarray)
+        if not is_array or x.dtype != (mx.uint8 if isinstance(x, mx.array) else np.uint8):
+            received = getattr(x, "dtype", type(x).__name__)
+            raise TypeError(f"[{self._op(method)}] {name} must be an array of uint8. Received {received}.")
+        if x.ndim != 2 or x.shape[1] != self.code_size:
+            raise ArgumentError(
+                f"[{self._op(method)}] {name} must have shape (n, {self.code_size}). Received {tuple(x.shape)}."
+            )
+
     def _parameters(self, method: str, params: SearchParameters | None) -> SearchParameters | None:
+        if params is None and self.is_trained:
+            return None
         op = self._op(method)
         self._require_trained(op)
         checked = _checks.parameters(op, params, self._parameters_type)

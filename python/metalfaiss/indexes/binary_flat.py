@@ -9,6 +9,7 @@ import numpy as np
 
 from metalfaiss import _host
 from metalfaiss._host import Stream
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes._code_store import Codes, CodeStore, Within
 from metalfaiss.indexes.binary import IndexBinary
 from metalfaiss.search_parameters import SearchParameters
@@ -51,7 +52,9 @@ class IndexBinaryFlat(IndexBinary):
 
     def _set_xb(self, codes: Codes) -> None:
         if codes.size % self.code_size:
-            raise ValueError(f"[{self._op('xb')}] xb must hold codes of {self.code_size} bytes. Received {codes.size}.")
+            raise ArgumentError(
+                f"[{self._op('xb')}] xb must hold codes of {self.code_size} bytes. Received {codes.size}."
+            )
         self._store = CodeStore(self.code_size, mx.array(codes.reshape(-1, self.code_size)))
 
     def _reset(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 
 from metalfaiss._host import Stream
+from metalfaiss.errors import ArgumentError
 from metalfaiss.hamming import binary_to_real
 from metalfaiss.indexes import _checks
 from metalfaiss.indexes._inner import inner_trained
@@ -36,7 +37,7 @@ class IndexBinaryFromFloat(IndexBinary):
         name = type(self).__name__
         _checks.index(name, "index", index)
         if index.metric_type != METRIC_L2:
-            raise ValueError(f"[{name}] index must have METRIC_L2. Received {index.metric_type}.")
+            raise ArgumentError(f"[{name}] index must have METRIC_L2. Received {index.metric_type}.")
         super().__init__(index.d)
         self.index = index
         self.own_fields = False

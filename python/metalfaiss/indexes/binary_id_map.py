@@ -12,7 +12,7 @@ from metalfaiss._host import Stream
 from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes._code_store import Within
 from metalfaiss.indexes._inner import inner_trained
-from metalfaiss.indexes._merge import mapped, require_ids
+from metalfaiss.indexes._merge import mapped, mapped_at_once, require_ids
 from metalfaiss.indexes.binary import IndexBinary
 from metalfaiss.search_parameters import SearchParameters, with_selector
 from metalfaiss.selectors import IDSelectorTranslated
@@ -126,7 +126,7 @@ class IndexBinaryIDMap(IndexBinary):
     def _range_search(self, x: mx.array, radius: float, params: SearchParameters | None, stream: Stream) -> Within:
         inner = self._inner(self._op("range_search"), params)
         lims, D, I = self.index._range_search(x, radius, inner, stream)
-        return lims, D, self._id_map[I]
+        return lims, D, mapped_at_once(I, self._id_map)
 
     def _ids(self) -> Ids:
         return self._id_map

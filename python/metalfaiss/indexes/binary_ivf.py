@@ -60,7 +60,7 @@ class IndexBinaryIVF(IndexBinary):
         if not isinstance(quantizer, IndexBinary):
             raise TypeError(f"[{name}] quantizer must be an IndexBinary. Received {type(quantizer).__name__}.")
         if quantizer.d != d:
-            raise ValueError(f"[{name}] quantizer must have d {d}. Received {quantizer.d}.")
+            raise ArgumentError(f"[{name}] quantizer must have d {d}. Received {quantizer.d}.")
         self.quantizer = quantizer
         self._nlist = _host.integer(name, "nlist", nlist, 1)
         self.nprobe, self.max_codes = 1, 0
@@ -145,7 +145,7 @@ class IndexBinaryIVF(IndexBinary):
         if isinstance(params, SearchParametersIVF):
             most = params.max_codes
             if params.ensure_topk_full or params.max_empty_result_buckets:
-                raise ValueError(
+                raise ArgumentError(
                     f"[{self._op('search')}] ensure_topk_full and max_empty_result_buckets must be False and 0 for "
                     f"lists of binary codes. Received {params!r}."
                 )
@@ -201,7 +201,7 @@ class IndexBinaryIVF(IndexBinary):
         self._require_trained(self._op(method))
         probes = mx.array(Iq) if not isinstance(Iq, mx.array) else Iq
         if probes.ndim != 2 or probes.shape[0] != codes.shape[0]:
-            raise ValueError(
+            raise ArgumentError(
                 f"[{self._op(method)}] Iq must have shape ({codes.shape[0]}, nprobe). Received {tuple(probes.shape)}."
             )
         return codes, probes
@@ -239,7 +239,7 @@ class IndexBinaryIVF(IndexBinary):
             ValueError: they have another form.
         """
         if (invlists.nlist, invlists.code_size) != (self.nlist, self.code_size):
-            raise ValueError(
+            raise ArgumentError(
                 f"[{self._op('replace_invlists')}] invlists must have nlist {self.nlist} and code_size "
                 f"{self.code_size}. Received {invlists!r}."
             )

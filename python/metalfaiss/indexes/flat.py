@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 from metalfaiss._host import Stream
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes import _checks, _chunks
 from metalfaiss.indexes._chunks import Chunks
 from metalfaiss.indexes._merge import Ranges
@@ -52,9 +53,9 @@ class IndexFlat(IndexFlatCodes):
         super().__init__(d, metric)
         if metric not in NAMES:
             known = ", ".join(f"{name} ({value})" for value, name in NAMES.items())
-            raise ValueError(f"[{type(self).__name__}] metric must be one of {known}. Received {metric!r}.")
+            raise ArgumentError(f"[{type(self).__name__}] metric must be one of {known}. Received {metric!r}.")
         if dtype not in _DTYPES.values():
-            raise ValueError(
+            raise ArgumentError(
                 f"[{type(self).__name__}] dtype must be mx.float32, mx.float16 or mx.bfloat16. Received {dtype!r}."
             )
         self._dtype = dtype

@@ -141,7 +141,7 @@ class IndexIDMap(Index):
     ) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int64]]:
         op = self._op("range_search")
         lims, D, I = self.index._find_within(op, x, radius, self._inner(op, params), stream)
-        return lims, D, self._ids()[I]
+        return lims, D, _merge.mapped_at_once(I, self._ids())
 
     def _remove_ids(self, selector: IDSelector) -> int:
         if not self.index._renumbers():

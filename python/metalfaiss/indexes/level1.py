@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 from metalfaiss.clustering import Clustering, ClusteringParameters
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes.flat import IndexFlat
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Level1Quantizer(_Base):
         if not isinstance(quantizer, Index):
             raise TypeError(f"[{op}] quantizer must be an index. Received {type(quantizer).__name__}.")
         if quantizer.d != self.d:
-            raise ValueError(f"[{op}] quantizer must have d {self.d}. Received {quantizer.d}.")
+            raise ArgumentError(f"[{op}] quantizer must have d {self.d}. Received {quantizer.d}.")
         self.quantizer = quantizer
         self.nlist = _host.integer(op, "nlist", nlist, 1)
         self.own_fields = False
@@ -93,13 +94,13 @@ class Level1Quantizer(_Base):
                 own = IndexFlat(self.d, self.metric_type)
             clustering.train(x, quantizer if own is None else own)
             if own is not None:
-                centroids = mx.array(np.asarray(clustering.centroids, dtype=np.float32).reshape(self.nlist, self.d))
+                centroids = np.array(clustering.centroids, dtype=np.float32).reshape(self.nlist, self.d)
                 if self.quantizer_trains_alone == 2 and not quantizer.is_trained:
                     quantizer.train(centroids)
                 quantizer.add(centroids)
             quantizer.is_trained = True
         else:
-            raise ValueError(
+            raise ArgumentError(
                 f"[{op}] quantizer_trains_alone must be 0, 1 or 2. Received {self.quantizer_trains_alone!r}."
             )
 

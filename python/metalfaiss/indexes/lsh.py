@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 from metalfaiss._host import Stream
+from metalfaiss.errors import ArgumentError
 from metalfaiss.hamming import bitvecs2fvecs, fvecs2bitvecs
 from metalfaiss.indexes import _checks, _chunks
 from metalfaiss.indexes._code_store import CodeStore
@@ -55,7 +56,7 @@ class IndexLSH(IndexFlatCodes):
         self.nbits = _host.integer("IndexLSH", "nbits", nbits, 1)
         self.rotate_data, self.train_thresholds = bool(rotate_data), bool(train_thresholds)
         if not rotate_data and nbits > d:
-            raise ValueError(f"[IndexLSH] nbits must be at most d = {d} without rotation. Received {nbits}.")
+            raise ArgumentError(f"[IndexLSH] nbits must be at most d = {d} without rotation. Received {nbits}.")
         self.rrot = RandomRotationMatrix(d, nbits)
         if rotate_data:
             self.rrot.init(_SEED)
@@ -85,7 +86,7 @@ class IndexLSH(IndexFlatCodes):
 
     def _set_thresholds(self, values: NDArray[Any]) -> None:
         if values.size not in (0, self.nbits):
-            raise ValueError(f"[IndexLSH.thresholds] There must be {self.nbits} thresholds. Received {values.size}.")
+            raise ArgumentError(f"[IndexLSH.thresholds] There must be {self.nbits} thresholds. Received {values.size}.")
         self._thresholds = np.array(values, dtype=np.float32)
 
     @property
@@ -99,7 +100,7 @@ class IndexLSH(IndexFlatCodes):
 
     def _set_codes(self, codes: NDArray[Any]) -> None:
         if codes.size % self.code_size:
-            raise ValueError(f"[IndexLSH.codes] Codes must have {self.code_size} bytes. Received {codes.size}.")
+            raise ArgumentError(f"[IndexLSH.codes] Codes must have {self.code_size} bytes. Received {codes.size}.")
         rows = np.array(codes, dtype=np.uint8).reshape(-1, self.code_size)
         self._store = CodeStore(self.code_size, mx.array(rows))
 

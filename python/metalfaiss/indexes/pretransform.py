@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from metalfaiss import _host
 from metalfaiss._host import Array, Stream
 from metalfaiss.distance_computers import DistanceComputer, TransformedDistanceComputer
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes import _checks
 from metalfaiss.indexes.base import Index
 from metalfaiss.numeric import Float32
@@ -89,7 +90,7 @@ class IndexPreTransform(Index):
         """
         if ltrans.d_out != self.d:
             op = self._op("prepend_transform")
-            raise ValueError(f"[{op}] The transform must have d_out {self.d}. Received {ltrans.d_out}.")
+            raise ArgumentError(f"[{op}] The transform must have d_out {self.d}. Received {ltrans.d_out}.")
         self.chain.insert(0, ltrans)
         self._d = int(ltrans.d_in)
 

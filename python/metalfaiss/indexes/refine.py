@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from metalfaiss import _host
 from metalfaiss._host import Stream
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes import _checks
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.flat import IndexFlat
@@ -43,7 +44,7 @@ class IndexRefine(Index):
         for name in ("d", "metric_type", "ntotal"):
             ours, theirs = getattr(base_index, name), getattr(refine_index, name)
             if ours != theirs:
-                raise ValueError(f"[{op}] The indexes must have the same {name}. Received {ours} and {theirs}.")
+                raise ArgumentError(f"[{op}] The indexes must have the same {name}. Received {ours} and {theirs}.")
         super().__init__(base_index.d, base_index.metric_type)
         self.base_index = base_index
         self.refine_index = refine_index
@@ -79,7 +80,7 @@ class IndexRefine(Index):
     ) -> tuple[mx.array, mx.array]:
         factor = params.k_factor if isinstance(params, IndexRefineSearchParameters) else self.k_factor
         if not factor >= 1:
-            raise ValueError(f"[{op}] k_factor must be at least 1. Received {factor}.")
+            raise ArgumentError(f"[{op}] k_factor must be at least 1. Received {factor}.")
         candidates = int(min(k * factor, max(k, self.ntotal)))
         return self.base_index._find(op, x, max(k, candidates), self._inner(params), stream)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from metalfaiss import _core, _host
 from metalfaiss._host import Stream
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes.flat_codes import IndexFlatCodes
 from metalfaiss.inverted_lists import ArrayInvertedLists
 from metalfaiss.metrics import METRIC_INNER_PRODUCT, METRIC_L2
@@ -43,7 +44,7 @@ class IndexScalarQuantizer(IndexFlatCodes):
     def __init__(self, d: int, qtype: int = ScalarQuantizer.QT_8bit, metric: int = METRIC_L2) -> None:
         super().__init__(d, metric)
         if metric not in (METRIC_L2, METRIC_INNER_PRODUCT):
-            raise ValueError(
+            raise ArgumentError(
                 f"[{type(self).__name__}] metric must be METRIC_L2 or METRIC_INNER_PRODUCT. Received {metric!r}."
             )
         self.sq = ScalarQuantizer(d, qtype)

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metalfaiss import _core
+from metalfaiss.errors import ArgumentError
 from metalfaiss.indexes.base import Index
 from metalfaiss.indexes.binary import IndexBinary
 from metalfaiss.inverted_lists import ArrayInvertedLists, InvertedLists
 from metalfaiss.io import (  # each registers what it reads and writes
     binary,
+    binary_hash,
     binary_ivf,
     inverted_lists,
     ivf,
@@ -98,7 +100,7 @@ __all__ = [
     "write_index_binary",
 ]
 
-_FAMILIES = (binary, binary_ivf, inverted_lists, ivf, lsh, ondisk, scalar_quantizer, transforms, wrappers)
+_FAMILIES = (binary, binary_hash, binary_ivf, inverted_lists, ivf, lsh, ondisk, scalar_quantizer, transforms, wrappers)
 
 
 def read_index(fname: Source, io_flags: int = 0) -> Any:
@@ -228,7 +230,7 @@ def _read(op: str, domain: str, source: Source, io_flags: int) -> Any:
 
 def _deserialize(op: str, domain: str, data: Any, io_flags: int) -> Any:
     if _mapped(op, io_flags):
-        raise ValueError(f"[{op}] IO_FLAG_MMAP needs a file. Received bytes in memory.")
+        raise ArgumentError(f"[{op}] IO_FLAG_MMAP needs a file. Received bytes in memory.")
     reader = VectorIOReader()
     reader.data = memory_of(op, data)
     return object_of(read_record(op, domain, reader, False))
@@ -239,5 +241,5 @@ def _mapped(op: str, io_flags: int) -> bool:
         raise TypeError(f"[{op}] io_flags must be an int. Received {type(io_flags).__name__}.")
     mapped = io_flags & IO_FLAG_MMAP_IFC != 0 or io_flags & IO_FLAG_MMAP == IO_FLAG_MMAP
     if io_flags & IO_FLAG_SKIP_IVF_DATA and not mapped:
-        raise ValueError(f"[{op}] IO_FLAG_SKIP_IVF_DATA must come as a part of IO_FLAG_MMAP. Received {io_flags}.")
+        raise ArgumentError(f"[{op}] IO_FLAG_SKIP_IVF_DATA must come as a part of IO_FLAG_MMAP. Received {io_flags}.")
     return mapped

@@ -87,6 +87,9 @@ class FileIOWriter(IOWriter):
         self._file = None if isinstance(file, str | os.PathLike) else file
         self.name = os.fspath(file) if isinstance(file, str | os.PathLike) else str(getattr(file, "name", ""))
         self._written = 0
+        if self._file is None:
+            with file_errors():
+                os.stat(os.path.dirname(self.name) or os.curdir)
 
     def write_bytes(self, b: bytes) -> int:
         """``IOWriter.write_bytes``: the file is replaced, as by an index."""

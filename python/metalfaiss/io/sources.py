@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metalfaiss import _core
-from metalfaiss.errors import file_errors
+from metalfaiss.errors import ArgumentError, file_errors
 from metalfaiss.io.records import Record
 from metalfaiss.ownership import Owned
 from metalfaiss.vectors import UInt8Vector
@@ -89,6 +89,9 @@ class FileIOReader(IOReader):
         self._path = os.fspath(file) if isinstance(file, str | os.PathLike) else None
         self._file = None if isinstance(file, str | os.PathLike) else file
         self._position = 0
+        if self._path is not None:
+            with file_errors():
+                os.stat(self._path)
         self.name = self._path or str(getattr(file, "name", ""))
 
     def read_bytes(self, totsz: int) -> bytes:
@@ -104,8 +107,11 @@ class FileIOReader(IOReader):
     def _read(self, op: str, domain: str, mapped: bool) -> Record:
         if self._file is not None:
             return PyCallbackIOReader(self._file.read)._read(op, domain, mapped)
-        with file_errors():
-            fd = os.open(self.name, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        with file_errors(self.name):
+            return self._read_file(op, domain, mapped)
+
+    def _read_file(self, op: str, domain: str, mapped: bool) -> Record:
+        fd = os.open(self.name, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 return PyCallbackIOReader(lambda n: os.read(fd, n))._read(op, domain, mapped)
@@ -225,7 +231,7 @@ def read_record(op: str, domain: str, source: Source, mapped: bool) -> Record:
 
 def refuse_mapping(op: str, mapped: bool, name: str) -> None:
     if mapped:
-        raise ValueError(f"[{op}] IO_FLAG_MMAP needs a file, by its path or a FileIOReader of it. Received {name}.")
+        raise ArgumentError(f"[{op}] IO_FLAG_MMAP needs a file, by its path or a FileIOReader of it. Received {name}.")
 
 
 def memory_of(op: str, data: Any) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ import mlx.core as mx
 import numpy as np
 
 from metalfaiss import _host
+from metalfaiss.errors import ArgumentError
 from metalfaiss.transforms.base import VectorTransform
 from metalfaiss.vectors import Float32Vector, Int32Vector, Vector
 
@@ -48,7 +49,7 @@ class RemapDimensionsTransform(VectorTransform):
         else:
             chosen = np.asarray(uniform)
             if chosen.shape != (d_out,) or (chosen < -1).any() or (chosen >= d_in).any():
-                raise ValueError(
+                raise ArgumentError(
                     f"[RemapDimensionsTransform] map must hold {d_out} values from -1 to {d_in - 1}. Received "
                     f"{chosen!r}."
                 )
