@@ -8,24 +8,86 @@ from typing import Any, NoReturn
 __all__ = ["PLANNED", "planned"]
 
 PLANNED = frozenset(
-    """
-    AdditiveCoarseQuantizer AdditiveQuantizer IVFPQSearchParameters IVFRaBitQSearchParameters Index2Layer
-    IndexAdditiveQuantizer IndexAdditiveQuantizerFastScan IndexBinaryHNSW IndexBinaryHNSWCagra IndexEDEN IndexFastScan
-    IndexFlatIPPanorama IndexFlatL2Panorama IndexFlatPanorama IndexHNSW IndexHNSW2Level IndexHNSWCagra IndexHNSWFlat
-    IndexHNSWFlatPanorama IndexHNSWPQ IndexHNSWRaBitQ IndexHNSWSQ IndexIVFAdditiveQuantizer
-    IndexIVFAdditiveQuantizerFastScan IndexIVFEDEN IndexIVFFastScan IndexIVFFlatPanorama IndexIVFLocalSearchQuantizer
-    IndexIVFLocalSearchQuantizerFastScan IndexIVFPQ IndexIVFPQFastScan IndexIVFPQR IndexIVFProductLocalSearchQuantizer
-    IndexIVFProductLocalSearchQuantizerFastScan IndexIVFProductResidualQuantizer
-    IndexIVFProductResidualQuantizerFastScan IndexIVFRaBitQ IndexIVFRaBitQFastScan IndexIVFResidualQuantizer
-    IndexIVFResidualQuantizerFastScan IndexLattice IndexLocalSearchQuantizer IndexLocalSearchQuantizerFastScan
-    IndexNNDescent IndexNNDescentFlat IndexNSG IndexNSGFlat IndexNSGPQ IndexNSGSQ IndexNeuralNetCodec IndexPQ
-    IndexPQFastScan IndexProductLocalSearchQuantizer IndexProductLocalSearchQuantizerFastScan
-    IndexProductResidualQuantizer IndexProductResidualQuantizerFastScan IndexQINCo IndexRaBitQ IndexRaBitQFastScan
-    IndexRefinePanorama IndexResidual IndexResidualQuantizer IndexResidualQuantizerFastScan LocalSearchCoarseQuantizer
-    LocalSearchQuantizer MultiIndexQuantizer MultiIndexQuantizer2 ProductAdditiveQuantizer ProductLocalSearchQuantizer
-    ProductQuantizer ProductResidualQuantizer RaBitQSearchParameters RaBitQuantizer ResidualCoarseQuantizer
-    ResidualQuantizer SearchParametersHNSW SearchParametersPQ SearchParametersResidualCoarseQuantizer
-    """.split()
+    [
+        "AdditiveCoarseQuantizer",
+        "AdditiveQuantizer",
+        "IVFPQSearchParameters",
+        "IVFRaBitQSearchParameters",
+        "Index2Layer",
+        "IndexAdditiveQuantizer",
+        "IndexAdditiveQuantizerFastScan",
+        "IndexBinaryHNSW",
+        "IndexBinaryHNSWCagra",
+        "IndexEDEN",
+        "IndexFastScan",
+        "IndexFlatIPPanorama",
+        "IndexFlatL2Panorama",
+        "IndexFlatPanorama",
+        "IndexHNSW",
+        "IndexHNSW2Level",
+        "IndexHNSWCagra",
+        "IndexHNSWFlat",
+        "IndexHNSWFlatPanorama",
+        "IndexHNSWPQ",
+        "IndexHNSWRaBitQ",
+        "IndexHNSWSQ",
+        "IndexIVFAdditiveQuantizer",
+        "IndexIVFAdditiveQuantizerFastScan",
+        "IndexIVFEDEN",
+        "IndexIVFFastScan",
+        "IndexIVFFlatPanorama",
+        "IndexIVFLocalSearchQuantizer",
+        "IndexIVFLocalSearchQuantizerFastScan",
+        "IndexIVFPQ",
+        "IndexIVFPQFastScan",
+        "IndexIVFPQR",
+        "IndexIVFProductLocalSearchQuantizer",
+        "IndexIVFProductLocalSearchQuantizerFastScan",
+        "IndexIVFProductResidualQuantizer",
+        "IndexIVFProductResidualQuantizerFastScan",
+        "IndexIVFRaBitQ",
+        "IndexIVFRaBitQFastScan",
+        "IndexIVFResidualQuantizer",
+        "IndexIVFResidualQuantizerFastScan",
+        "IndexLattice",
+        "IndexLocalSearchQuantizer",
+        "IndexLocalSearchQuantizerFastScan",
+        "IndexNNDescent",
+        "IndexNNDescentFlat",
+        "IndexNSG",
+        "IndexNSGFlat",
+        "IndexNSGPQ",
+        "IndexNSGSQ",
+        "IndexNeuralNetCodec",
+        "IndexPQ",
+        "IndexPQFastScan",
+        "IndexProductLocalSearchQuantizer",
+        "IndexProductLocalSearchQuantizerFastScan",
+        "IndexProductResidualQuantizer",
+        "IndexProductResidualQuantizerFastScan",
+        "IndexQINCo",
+        "IndexRaBitQ",
+        "IndexRaBitQFastScan",
+        "IndexRefinePanorama",
+        "IndexResidual",
+        "IndexResidualQuantizer",
+        "IndexResidualQuantizerFastScan",
+        "LocalSearchCoarseQuantizer",
+        "LocalSearchQuantizer",
+        "MultiIndexQuantizer",
+        "MultiIndexQuantizer2",
+        "ProductAdditiveQuantizer",
+        "ProductLocalSearchQuantizer",
+        "ProductQuantizer",
+        "ProductResidualQuantizer",
+        "RaBitQSearchParameters",
+        "RaBitQuantizer",
+        "ResidualCoarseQuantizer",
+        "ResidualQuantizer",
+        "SearchParametersHNSW",
+        "SearchParametersPQ",
+        "SearchParametersResidualCoarseQuantizer",
+    ]
 )
 
 _MADE: dict[str, type[Any]] = {}
