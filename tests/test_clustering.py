@@ -139,27 +139,44 @@ def test_a_borrowed_matrix_is_read_where_it_lies(rng: np.random.Generator) -> No
 
 
 @pytest.mark.parametrize(("n", "k", "d"), [(300, 70, 24), (97, 129, 5), (40, 200, 300)])
-def test_assignment_with_bounds_is_the_same(simd_level: str, n: int, k: int, d: int, rng: np.random.Generator) -> None:
+def test_assignment_with_a_memory_is_the_same(simd_level: str, n: int, k: int, d: int, rng: np.random.Generator) -> None:
     x, c = points(n, d, 1), points(k, d, 2)
     x[5, 0], x[6] = np.nan, 1e25  # bounds of what is nowhere near are no bounds
-    before, measured = None, []
-    for moved in (1.0, 0.02, 0.0, 0.3, 0.01, 3.0, 0.0):  # of the length of a coordinate
+    memory, measured = _core.KmeansMemory(n, k, d), []
+    for moved in (0.0, 1.0, 0.02, 0.0, 0.3, 0.01, 3.0, 0.0):  # of the length of a coordinate
         c = c + np.float32(moved) * rng.standard_normal((k, d)).astype(np.float32)
         if moved == 0.3:
             c[3] = 1e22  # too long for sums of squares
         elif moved == 3.0:
             c[3] = x[0]
-        rows = mx.array(c)
-        D, I, count, *bounds = _core.kmeans_assign(mx.array(x), rows, before, keep=True)
-        plain = _core.kmeans_assign(mx.array(x), rows)
+        D, I, count = _core.kmeans_assign(mx.array(x), mx.array(c), memory)
+        plain = _core.kmeans_assign(mx.array(x), mx.array(c))
         assert np.array_equal(np.array(I), np.array(plain[1]))
         assert np.array_equal(np.array(D), np.array(plain[0]))
-        apart = np.sqrt(((x[:, None].astype(np.float64) - c[None]) ** 2).sum(-1))
-        lower = np.array(bounds[0])[:, :k] * np.float64(bounds[1].item())
-        assert (lower <= np.where(np.isnan(apart), 0, apart) * (1 + 1e-6)).all()
         measured.append(count.item())
-        before = (rows, I, *bounds)
-    assert measured[2] < 3 * n + 3 * k, "where nothing moves, each measures its last centroid and hardly any other"
+        bounds, step = memory.bounds()
+        if len(measured) > 1:
+            apart = np.sqrt(((x[:, None].astype(np.float64) - c[None]) ** 2).sum(-1))
+            lower = bounds[:, :k] * np.float64(step)
+            assert (lower <= np.where(np.isnan(apart), 0, apart) * (1 + 1e-6)).all()
+        else:
+            assert bounds.shape == (0, 0)
+    assert measured[3] < 3 * n + 3 * k, "where nothing moves, each measures its last centroid and hardly any other"
+    memory.forget()
+    assert memory.bounds()[0].shape == (0, 0)
+    D, I, count = _core.kmeans_assign(mx.array(x), mx.array(c), memory)
+    assert np.array_equal(np.array(I), np.array(plain[1]))
+    assert count.item() == plain[2].item()
+
+
+def test_a_memory_without_bounds_keeps_codes_only(rng: np.random.Generator) -> None:
+    x, c = mx.array(points(300, 40)), mx.array(points(70, 40, 2))
+    memory = _core.KmeansMemory(300, 70, 40, bounds=False)
+    plain = _core.kmeans_assign(x, c)
+    for _ in range(3):
+        found = _core.kmeans_assign(x, c, memory)
+        assert [np.array(a).tolist() for a in found] == [np.array(a).tolist() for a in plain]
+    assert memory.bounds()[0].shape == (0, 0)
 
 
 @pytest.mark.parametrize("most", [-1.0, 0.25])
@@ -217,17 +234,11 @@ def test_wrong_shapes_are_refused() -> None:
         _core.kmeans_assign(x, mx.zeros((4, 2)))
     with pytest.raises(ValueError, match="centroids must have rows"):
         _core.kmeans_assign(x, mx.zeros((0, 3)))
-    bounds = mx.zeros((4, 64), dtype=mx.uint8)
-    for before, what in (
-        ((mx.zeros((3, 3)), mx.zeros((4,)), bounds, mx.zeros((1,))), "centroids of before"),
-        ((x, mx.zeros((3,)), bounds, mx.zeros((1,))), "ids of before"),
-        ((x, mx.zeros((4,)), bounds[:3], mx.zeros((1,))), "bounds of before"),
-        ((x, mx.zeros((4,)), bounds, mx.zeros((2,))), "step of before"),
-    ):
+    for memory, what in ((_core.KmeansMemory(5, 4, 3), "x of this memory"), (_core.KmeansMemory(4, 5, 3), "centroids")):
         with pytest.raises(ValueError, match=what):
-            _core.kmeans_assign(x, x, before, keep=True)
-    with pytest.raises(ValueError, match="before needs keep"):
-        _core.kmeans_assign(x, x, (x, mx.zeros((4,)), bounds, mx.zeros((1,))))
+            _core.kmeans_assign(x, x, memory)
+    with pytest.raises(ValueError, match=r"k less than 1\. Received 4, 3 and 0"):
+        _core.KmeansMemory(4, 0, 3)
     with pytest.raises(ValueError, match="k must be at least 1"):
         _core.kmeans_means(x, mx.zeros((4,)), None, 0)
     with pytest.raises(ValueError, match=r"weights or before must be None\. Received both"):

@@ -255,7 +255,9 @@ def test_what_is_computed_on_the_calling_thread() -> None:
         column = mx.zeros((2**23, 1))
         mx.eval(column)
         huge = pairwise_distances(column, column)  # 256 terabytes
+        in_use = mx.get_active_memory()
         for compute in (at_once, mx.eval):
             with pytest.raises(MemoryError, match="Received one of 281474976710656 bytes"):
                 compute(huge)
+        assert mx.get_active_memory() < in_use + 2**40, "MLX must not count what was not allocated"
         assert at_once(knn(q, x, 4)[0])

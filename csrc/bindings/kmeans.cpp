@@ -2,8 +2,8 @@
 
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
+#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/tuple.h>
-#include <nanobind/stl/vector.h>
 
 #include "bindings/bindings.h"
 #include "bindings/numpy_arrays.h"
@@ -11,8 +11,37 @@
 namespace metalfaiss {
 
 void bind_kmeans(nb::module_& m) {
-  m.def("kmeans_assign", &ops::kmeans_assign, "x"_a, "centroids"_a, "before"_a = nb::none(), nb::kw_only(),
-        "keep"_a = false, "stream"_a = nb::none(),
+  nb::class_<ops::KmeansMemory>(m, "KmeansMemory", R"(What assignments of the same vectors leave for the next one.
+
+It makes ``kmeans_assign`` faster where centroids move little, and changes nothing else. It holds a byte for each
+coordinate of a vector, and with bounds a byte for each pair of a vector and a centroid.
+
+Args:
+    n (int): how many vectors.
+    k (int): how many centroids.
+    d (int): the dimension.
+    bounds (bool): whether lower bounds of all distances are kept.
+)")
+      .def(
+          "__init__",
+          [](ops::KmeansMemory* self, int64_t n, int64_t k, int64_t d, bool bounds) {
+            ops::require(n >= 0 && k > 0 && d >= 0, "KmeansMemory", "n and d must not be negative, nor k less than 1. ",
+                         "Received ", n, ", ", d, " and ", k, ".");
+            new (self) ops::KmeansMemory(n, k, d, bounds);
+          },
+          "n"_a, "k"_a, "d"_a, "bounds"_a = true)
+      .def("forget", &ops::KmeansMemory::forget, nb::call_guard<nb::gil_scoped_release>(),
+           "Says that the next centroids are not near to the last ones.")
+      .def(
+          "bounds",
+          [](const ops::KmeansMemory& self) {
+            auto [bounds, step] = self.bounds();
+            const size_t width = self.n > 0 ? bounds.size() / self.n : 0;
+            return std::pair(numpy_array(std::move(bounds), {width > 0 ? self.n : 0, width}), step);
+          },
+          "The lower bounds, uint8, (n, at least k), or (0, 0) where there are none yet, and their unit.");
+  m.def("kmeans_assign", &ops::kmeans_assign, "x"_a, "centroids"_a, "memory"_a = nb::none(), nb::kw_only(),
+        "stream"_a = nb::none(),
         R"(The nearest centroid of each vector, of equally near ones the first. CPU streams only.
 
 Where no distance is finite, the id is -1 and the distance the largest float32.
@@ -20,15 +49,12 @@ Where no distance is finite, the id is -1 and the distance the largest float32.
 Args:
     x (array): vectors, shape ``(n, d)``; used as float32.
     centroids (array): shape ``(k, d)``.
-    before (tuple(array, array, array, array), optional): of the last assignment of the same x with ``keep``: its
-        centroids, its ids, and the last two results. It makes this one faster where centroids moved little, and
-        changes nothing else. The bounds may be overwritten.
-    keep (bool): whether bounds are wanted for the next assignment: a byte for each pair.
+    memory (KmeansMemory, optional): of this x. Assignments with one memory are computed in the order of evaluation.
     stream (Stream or Device, optional): where to run.
 
 Returns:
-    list(array): squared distances, float32, and ids, int64, both of shape ``(n,)``; how many distances were
-    computed, beside bounds, int64, shape ``(1,)``; with ``keep`` bounds, uint8, and their unit, float32.
+    tuple(array, array, array): squared distances, float32, and ids, int64, both of shape ``(n,)``; and how many
+    distances were computed, beside bounds of all of them, int64, shape ``(1,)``.
 
 Raises:
     ValueError: shapes do not match, or the stream is not of the CPU.

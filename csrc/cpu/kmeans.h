@@ -6,14 +6,30 @@
 
 namespace metalfaiss::cpu {
 
-// What an assignment leaves for the next one of the same points: lower bounds of all distances.
-struct KmeansBounds {
-  uint8_t* values;      // n x kmeans_bounds_width(k), of `step` each; or null
-  float* step;          // one
-  const float* before;  // k x d: the centroids that they were made for; or null: they are to be made
-  const int64_t* ids;   // n: the assignment to those
+// A point as 8-bit integers (kmeans_codes.h).
+struct KmeansRounded {
+  float scale;          // what the integer 1 stands for
+  float error, length;  // of what rounding took off, and of the vector less the center: upper bounds
+  double norm2;         // of the vector less the center, to 64 roundings
+  bool known;           // else it is too long for float32, or not finite: the integers are zero
 };
 
+// What an assignment leaves for the next one of the same points, where it changes it: the points as integers, which
+// are the same for all centroids, and lower bounds of the distances to the last ones.
+struct KmeansMemory {
+  int8_t* codes;            // n x kmeans_codes_width(d)
+  KmeansRounded* rounded;   // n
+  float* center;            // d: what was taken off the points
+  uint8_t* bounds;          // n x kmeans_bounds_width(k), of `step` each; null where none are to be kept
+  float step;
+  float* centroids;  // k x d: of the last assignment
+  int64_t* ids;      // n: likewise
+  int64_t calls;     // the first makes codes, the second, after which centroids move less, bounds
+};
+
+constexpr int64_t kmeans_codes_width(int64_t d) {
+  return (d + 31) / 32 * 32;
+}
 constexpr int64_t kmeans_bounds_width(int64_t k) {
   return (k + 63) / 64 * 64;
 }
@@ -26,7 +42,7 @@ struct KmeansAssignArgs {
   float* distances;   // n, or null
   int64_t* ids;       // n
   int64_t* measured;  // how many distances of vectors it took; or null
-  KmeansBounds bounds;
+  KmeansMemory* memory;  // or null: changes how long it takes, and nothing else
 };
 
 // The means of the points of each cluster, zero where it has none, and its total weight. Sums are float64, in an order

@@ -2,9 +2,8 @@
 // 8-bit integers; the centroid with the lowest bound is measured, and then those whose bound is below that distance.
 // Where bounds are left from the last assignment, and few of them are low, only the pairs of those are looked at.
 #include "cpu/kmeans.h"
-#include "cpu/kmeans_bounds.h"
+#include "cpu/kmeans_centroids.h"
 #include "cpu/kmeans_rows.h"
-#include "cpu/knn_prepare.h"
 #include "cpu/parallel.h"
 
 namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
@@ -15,21 +14,8 @@ constexpr int64_t kTogether = 4;  // panels of points that meet a panel of centr
 constexpr int64_t kPoints = 4 * kTogether * kTileRows;  // of a task
 constexpr int64_t kColumnCodes = 5 << 16;               // of centroids at a time: of an L2 of 512 KB
 constexpr int64_t kAhead = 2;                           // rows that are fetched before they are measured
-constexpr int64_t kFew = 24;  // of a point's pairs one in so many, at most, is looked at alone: else all are, in tiles
+constexpr int64_t kFew = 16;  // of a point's pairs one in so many, at most, is looked at alone: else all are, in tiles
 constexpr int64_t kSingle = 2;  // low pairs of a point, up to which it is not rounded for them
-
-struct Centroids {
-  const float* center;            // d
-  const Code* panels;             // [panel][row_steps][kTileCols][kGroup]
-  const Code* rows;               // [centroid][row_length]
-  const float *scales, *add;      // what a CodeTile takes of rows: times -2; the squared norm, +inf where there is none
-  const float *errors, *lengths;  // times 2
-  const int64_t* special;         // centroids that are measured for every point
-  int64_t num_special;
-  double longest;
-  const uint8_t* moved;  // since the bounds were made, in their steps; null where there are none
-  float step;
-};
 
 struct Candidate {
   float value;
@@ -48,23 +34,6 @@ struct Point {
   float best, most;
 };
 
-// Codes of a vector in a row of their own, zeros behind them.
-constexpr int64_t row_length(int64_t d) {
-  return round_up(d, 32);
-}
-
-// 1.25 times a typical distance as the largest that bytes tell.
-float step_of(const KmeansAssignArgs& a, const float* center, double length2) {
-  constexpr int64_t kSample = 64;
-  double sum = length2;
-  for (int64_t i = 0; i < kSample; i++) {
-    double norm2 = exact_sum<false>(a.x + i * a.n / kSample * a.d, center, a.d) / kSample;
-    sum += norm2 < __builtin_inf() ? norm2 : 0;
-  }
-  auto step = static_cast<float>(1.25 / kMostBound * __builtin_sqrt(sum));
-  return step > 1 / kLongestVector && step <= kLongestVector ? step : 1;
-}
-
 class Assignment {
  public:
   Assignment(const KmeansAssignArgs& args, const Centroids& centroids)
@@ -72,6 +41,7 @@ class Assignment {
         c_(centroids),
         point_codes_(code_steps(args.d) * kGroup),
         row_codes_(row_steps(args.d) * kGroup),
+        codes_width_(kmeans_codes_width(args.d)),
         width_(kmeans_bounds_width(args.k)),
         per_step_(static_cast<float>(1 / (kSafely * kSafely * centroids.step))),
         columns_(at_most(at_least(kColumnCodes / row_codes_ / kTileCols, 1) * kTileCols, round_up(args.k, kTileCols))) {
@@ -79,13 +49,15 @@ class Assignment {
 
   void run(int64_t first) {
     int64_t count = at_most(kPoints, a_.n - first);
-    Arena arena(Scratch::tile, Arena::padded<Code>(kPoints * point_codes_) + Arena::padded<Code>(row_length(a_.d)) +
+    Arena arena(Scratch::tile, Arena::padded<Code>(kPoints * point_codes_) +
+                                   Arena::padded<Code>(codes_width_) + Arena::padded<int8_t>(codes_width_) +
                                    3 * Arena::padded<float>(kPoints) + Arena::padded<float>(round_up(a_.d, W)) +
                                    Arena::padded<float>(kTogether * kTileRows * columns_) +
                                    Arena::padded<float>(kTogether * kTileRows * columns_ / kTileVectors) +
                                    Arena::padded<Candidate>(round_up(a_.k, kTileCols)) + Arena::padded<Point>(kPoints));
     packed_ = arena.take<Code>(kPoints * point_codes_);
-    codes_ = arena.take<Code>(row_length(a_.d));
+    codes_ = arena.take<Code>(codes_width_);
+    integers_ = arena.take<int8_t>(codes_width_);
     scales_ = arena.take<float>(kPoints);
     errors_ = arena.take<float>(kPoints);
     lengths_ = arena.take<float>(kPoints);
@@ -114,7 +86,7 @@ class Assignment {
   int64_t measured = 0;  // distances of vectors
 
  private:
-  uint8_t* bounds_of(int64_t row) const { return a_.bounds.values ? a_.bounds.values + row * width_ : nullptr; }
+  uint8_t* bounds_of(int64_t row) const { return keeps_bounds(a_) ? a_.memory->bounds + row * width_ : nullptr; }
 
   // Measures the last centroid of each point, and lowers the bounds. Those of which many bounds are low come first;
   // returns how many they are.
@@ -122,7 +94,7 @@ class Assignment {
     int64_t wide = 0;
     for (int64_t i = 0; i < count; i++) {
       Point point = points[i];
-      int64_t guess = a_.bounds.ids[point.row];
+      int64_t guess = a_.memory->ids[point.row];
       measure(point, guess >= 0 && guess < a_.k ? guess : 0);
       bool many = lower_bounds(point.bounds, c_.moved, width_, most_of(point)) * kFew > a_.k;
       points[i] = many ? points[wide] : point;
@@ -149,7 +121,7 @@ class Assignment {
       n += j < a_.k && j != point.id;
     });
     if (n > kSingle) {
-      Rounded rounded = round_point(point, 0);
+      KmeansRounded rounded = round_point(point, 0);
       if (rounded.known) {
         n = bound_again(point, rounded, n);
       }
@@ -163,16 +135,16 @@ class Assignment {
   }
 
   // Bounds n candidates by their codes. Returns how many are still low.
-  int64_t bound_again(Point& point, const Rounded& rounded, int64_t n) {
+  int64_t bound_again(Point& point, const KmeansRounded& rounded, int64_t n) {
     int64_t left = 0;
     const float base = round_down(point.norm2 - slack(point));
     for (int64_t first = 0; first < n; first += kRowsAtOnce) {
       const Code* rows[kRowsAtOnce];
       int32_t products[kRowsAtOnce];
       for (int i = 0; i < kRowsAtOnce; i++) {
-        rows[i] = c_.rows + candidates_[at_most(first + i, n - 1)].centroid * row_length(a_.d);
+        rows[i] = c_.rows + candidates_[at_most(first + i, n - 1)].centroid * codes_width_;
       }
-      multiply_rows(codes_, rows, row_length(a_.d), products);
+      multiply_rows(codes_, rows, codes_width_, products);
       for (int64_t i = 0; i < at_most(kRowsAtOnce, n - first); i++) {
         int64_t j = candidates_[first + i].centroid;
         float value = static_cast<float>(products[i]) * c_.scales[j] * rounded.scale + c_.add[j] -
@@ -196,11 +168,15 @@ class Assignment {
     }
   }
 
-  // Leaves the point's codes in codes_.
-  Rounded round_point(Point& point, int offset) {
-    centre(point.x, c_.center, a_.d, centred_);
-    Rounded rounded = round_to_codes(centred_, a_.d, kMostOfPoint, offset, codes_);
-    __builtin_memset(codes_ + point_codes_, 0, (row_length(a_.d) - point_codes_) * sizeof(Code));
+  // Leaves the point's codes in codes_, higher by `offset`.
+  KmeansRounded round_point(Point& point, int offset) {
+    int8_t* integers = a_.memory ? a_.memory->codes + point.row * codes_width_ : integers_;
+    KmeansRounded own, &rounded = a_.memory ? a_.memory->rounded[point.row] : own;
+    if (!a_.memory || a_.memory->calls == 0) {
+      centre(point.x, c_.center, a_.d, centred_);
+      rounded = round_to_codes(centred_, a_.d, kMostOfPoint, integers);
+    }
+    widen_codes(integers, codes_width_, offset, codes_);
     point.norm2 = rounded.norm2;
     point.known = rounded.known;
     set_most(point);
@@ -210,7 +186,7 @@ class Assignment {
   // Point i of a task of `count`.
   void start(Point& point, int64_t i, int64_t count) {
     int64_t panel = i / kTileRows * kTileRows;
-    Rounded rounded = round_point(point, kOffset);
+    KmeansRounded rounded = round_point(point, kOffset);
     place_point(codes_, a_.d, at_most(kTileRows, count - panel), i - panel, packed_ + panel * point_codes_);
     scales_[i] = rounded.scale;
     errors_[i] = rounded.error;
@@ -363,10 +339,11 @@ class Assignment {
 
   const KmeansAssignArgs& a_;
   const Centroids& c_;
-  int64_t point_codes_, row_codes_, width_;
+  int64_t point_codes_, row_codes_, codes_width_, width_;
   float per_step_;  // of the bounds
   int64_t columns_;
   Code *packed_, *codes_;
+  int8_t* integers_;
   float *scales_, *errors_, *lengths_, *centred_, *values_, *lowest_;
   Candidate* candidates_;
 };
@@ -374,52 +351,12 @@ class Assignment {
 }  // namespace
 
 void kmeans_assign(const KmeansAssignArgs& a) {
-  const int64_t columns = round_up(a.k, kTileCols), tasks = ceil_div(a.n, kPoints);
-  const int64_t codes = row_steps(a.d) * kGroup, width = kmeans_bounds_width(a.k);
-  Arena arena(Scratch::packed_b, Arena::padded<Code>(columns * codes) + Arena::padded<Code>(columns * row_length(a.d)) +
-                                     4 * Arena::padded<float>(columns) + 2 * Arena::padded<float>(round_up(a.d, W)) +
-                                     Arena::padded<uint8_t>(width) + Arena::padded<int64_t>(a.k) +
-                                     Arena::padded<int64_t>(tasks));
-  auto* panels = arena.take<Code>(columns * codes);
-  auto* rows = arena.take<Code>(columns * row_length(a.d));
-  auto* scales = arena.take<float>(columns);
-  auto* add = arena.take<float>(columns);
-  auto* errors = arena.take<float>(columns);
-  auto* lengths = arena.take<float>(columns);
-  auto* center = arena.take<float>(round_up(a.d, W));
-  auto* centred = arena.take<float>(round_up(a.d, W));
-  auto* moved = arena.take<uint8_t>(width);
-  auto* special = arena.take<int64_t>(a.k);
+  const int64_t tasks = ceil_div(a.n, kPoints);
+  Arena arena(Scratch::packed_b, centroids_bytes(a.k, a.d) + Arena::padded<int64_t>(tasks));
+  const Centroids centroids = prepare_centroids(a, arena);
   auto* counts = arena.take<int64_t>(tasks);
-  find_center({a.centroids, Float::f32, a.k, a.d, a.d, 1}, center);
-  Centroids c{center, panels, rows, scales, add, errors, lengths, special, 0, 0, nullptr, 1};
-  __builtin_memset(rows, 0, columns * row_length(a.d) * sizeof(Code));
-  for (int64_t j = 0; j < columns; j++) {
-    Rounded rounded{};
-    if (j < a.k) {
-      centre(a.centroids + j * a.d, center, a.d, centred);
-      rounded = round_to_codes(centred, a.d, kMostOfRow, 0, rows + j * row_length(a.d));
-      c.longest = rounded.known && rounded.length > c.longest ? static_cast<double>(rounded.length) : c.longest;
-      special[c.num_special] = j;
-      c.num_special += !rounded.known;
-    }
-    place_row(rows + j * row_length(a.d), a.d, j % kTileCols, panels + j / kTileCols * kTileCols * codes);
-    scales[j] = -2 * rounded.scale;
-    add[j] = rounded.known ? static_cast<float>(rounded.norm2) : __builtin_inff();
-    errors[j] = rounded.known ? 2 * rounded.error : 0;
-    lengths[j] = rounded.known ? 2 * (rounded.length + rounded.error) : 0;
-  }
-  if (a.bounds.values) {
-    *a.bounds.step = a.bounds.before ? *a.bounds.step : step_of(a, center, c.longest * c.longest);
-    c.step = *a.bounds.step;
-  }
-  if (a.bounds.values && a.bounds.before && c.num_special == 0) {
-    __builtin_memset(moved, 0, width);
-    moved_by(a.bounds.before, a.centroids, a.k, a.d, c.step, moved);
-    c.moved = moved;
-  }
   parallel_for(tasks, [&](int64_t task) {
-    Assignment assignment(a, c);
+    Assignment assignment(a, centroids);
     assignment.run(task * kPoints);
     counts[task] = assignment.measured;
   });
@@ -428,6 +365,9 @@ void kmeans_assign(const KmeansAssignArgs& a) {
     for (int64_t i = 0; i < tasks; i++) {
       *a.measured += counts[i];
     }
+  }
+  if (a.memory) {
+    remember(a, centroids);
   }
 }
 

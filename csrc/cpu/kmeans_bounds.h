@@ -10,6 +10,11 @@ namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
 inline constexpr float kMostBound = 255;
 inline constexpr double kSafely = 1 + 0x1p-20;  // more than the roundings of a short float32 expression
 
+// Whether this assignment leaves bounds to the next.
+inline bool keeps_bounds(const KmeansAssignArgs& a) {
+  return a.memory && a.memory->bounds && a.memory->calls > 0;
+}
+
 typedef uint8_t vbytes __attribute__((vector_size(32)));
 
 // Lowers a row of bounds, and returns how many are at most `most`.

@@ -2,17 +2,11 @@
 #pragma once
 
 #include "cpu/gemm_pack.h"
+#include "cpu/kmeans.h"
 #include "cpu/kmeans_tile.h"
+#include "cpu/narrow.h"
 
 namespace metalfaiss::cpu::METALFAISS_SIMD_LEVEL {
-
-// Of a vector after the centre was taken off.
-struct Rounded {
-  float scale;          // what the integer 1 stands for
-  float error, length;  // of what rounding took off, and of the vector: upper bounds
-  double norm2;         // to 64 roundings
-  bool known;           // else it is too long for float32, or not finite: the codes are zero
-};
 
 inline constexpr double kLongestVector = 1e18;  // above, a float32 squared norm may overflow; below 1 / it, underflow
 
@@ -52,30 +46,35 @@ inline double scale_of(const float* centred, int64_t d, int most, double* norm2)
   return (by_norm > by_peak ? by_norm : by_peak) * (1 + 0x1p-16);
 }
 
-// Writes code_steps(d) * kGroup codes, each higher by `offset`.
-inline Rounded round_to_codes(const float* centred, int64_t d, int most, int offset, Code* codes) {
+// Rounds d centred coordinates, zeros behind them, to kmeans_codes_width(d) integers.
+inline KmeansRounded round_to_codes(const float* centred, int64_t d, int most, int8_t* codes) {
   constexpr float kInteger = 0x1.8p23f;  // added to a small float, leaves it rounded in the low bits
-  typedef Code vcodes __attribute__((vector_size(W * sizeof(Code))));
-  Rounded out{};
+  KmeansRounded out{};
   double exact_scale = scale_of(centred, d, most, &out.norm2), norm = __builtin_sqrt(out.norm2);
   bool small = norm < 1 / kLongestVector;
   out.known = norm <= kLongestVector && d <= kLongest;
   out.scale = out.known && !small ? static_cast<float>(exact_scale) : 0;
   const vf scale = broadcast(out.scale), inverse = broadcast(out.scale > 0 ? 1 / out.scale : 0);
   vf squares{};
-  for (int64_t p = 0; p < code_steps(d) * kGroup; p += W) {
+  for (int64_t p = 0; p < kmeans_codes_width(d); p += W) {
     vf value = p < d && out.known ? load(centred + p) : vf{};
     vi rounded = (vi)fma(value, inverse, broadcast(kInteger)) - (vi)broadcast(kInteger);
     vf left = value - __builtin_convertvector(rounded, vf) * scale;
     squares = fma(left, left, squares);
-    auto narrow = __builtin_convertvector(rounded + offset, vcodes);
-    __builtin_memcpy(codes + p, &narrow, at_most(W, code_steps(d) * kGroup - p) * sizeof(Code));
+    store_bytes(reinterpret_cast<uint8_t*>(codes + p), rounded);
   }
   // Roundings: of centring, of a code's value, and of the sum of squares.
   double error = __builtin_sqrt(sum(squares)) * (1 + (d + 16) * kRound) + 8 * kRound * norm + (small ? norm : 0);
   out.error = round_up(error + 4 / kLongestVector);
   out.length = round_up(norm * (1 + 128 * kRound) + 1 / kLongestVector);
   return out;
+}
+
+// The integers as a tile multiplies them, higher by `offset`.
+inline void widen_codes(const int8_t* codes, int64_t n, int offset, Code* out) {
+  for (int64_t p = 0; p < n; p++) {
+    out[p] = static_cast<Code>(codes[p] + offset);
+  }
 }
 
 // Puts codes into a panel of points, as row `at` of `rows`.

@@ -1,6 +1,7 @@
 #include "ops/common.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <new>
 
 #include "cpu/huge_pages.h"
@@ -181,6 +182,16 @@ class OutOfMemory : public std::bad_alloc {
 }  // namespace
 
 void allocate(mx::array& out) {
+  // MLX counts what it failed to allocate as memory in use, for good: above its limit every evaluation waits for all
+  // tasks. So the system is asked first, where it may refuse.
+  constexpr size_t kMayFail = size_t{1} << 30;
+  if (out.nbytes() >= kMayFail) {
+    void* volatile probe = std::malloc(out.nbytes());  // volatile: compilers leave out allocations of no use
+    if (probe == nullptr) {
+      throw OutOfMemory(out.nbytes());
+    }
+    std::free(probe);
+  }
   mx::allocator::Data data = mx::allocator::malloc(out.nbytes());
   if (data.buffer().ptr() == nullptr && out.nbytes() > 0) {
     throw OutOfMemory(out.nbytes());

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <memory>
 
-#include "cpu/kmeans.h"
+#include "cpu/huge_pages.h"
 
 namespace metalfaiss::ops {
 
@@ -21,58 +21,35 @@ class OnCpu : public mx::Primitive {
   bool is_equivalent(const Primitive&) const override { return true; }
 };
 
-// Inputs: x, centroids, and maybe centroids, ids, bounds and step of before. Outputs: distances, ids, how many were
-// measured, and where `keep_` is set, bounds and step.
+// Inputs: x, centroids. Outputs: distances, ids, how many were measured.
 class KmeansAssign : public OnCpu {
  public:
-  KmeansAssign(mx::Stream s, bool keep) : OnCpu(s), keep_(keep) {}
+  KmeansAssign(mx::Stream s, std::shared_ptr<KmeansMemory> memory) : OnCpu(s), memory_(std::move(memory)) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
-    const bool known = inputs.size() > 2;
-    for (size_t i = 0; i < outputs.size(); i++) {
-      if (i >= 3 && known && inputs[i + 1].is_donatable()) {
-        outputs[i].copy_shared_buffer(inputs[i + 1]);
-      } else {
-        allocate(outputs[i]);
-      }
+    for (mx::array& out : outputs) {
+      allocate(out);
     }
-    schedule(stream(), [in = inputs, out = outputs, keep = keep_, known]() mutable {
-      cpu::KmeansBounds bounds{};
-      if (keep) {
-        bounds = {out[3].data<uint8_t>(), out[4].data<float>(), nullptr, nullptr};
-      }
-      if (known) {
-        bounds.before = in[2].data<float>();
-        bounds.ids = in[3].data<int64_t>();
-        for (int i : {3, 4}) {
-          if (out[i].data<char>() != in[i + 1].data<char>()) {
-            std::copy_n(in[i + 1].data<char>(), in[i + 1].nbytes(), out[i].data<char>());
-          }
-        }
-      }
-      cpu::kmeans_assign({in[0].data<float>(), in[1].data<float>(), in[0].shape(0), in[1].shape(0), in[0].shape(1),
-                          out[0].data<float>(), out[1].data<int64_t>(), out[2].data<int64_t>(), bounds});
+    schedule(stream(), [in = inputs, out = outputs, memory = memory_]() mutable {
+      cpu::KmeansAssignArgs args{in[0].data<float>(),   in[1].data<float>(),     in[0].shape(0),
+                                 in[1].shape(0),        in[0].shape(1),          out[0].data<float>(),
+                                 out[1].data<int64_t>(), out[2].data<int64_t>(), nullptr};
+      memory ? memory->assign(args) : cpu::kmeans_assign(args);
     });
   }
 
   std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override {
-    const int n = inputs[0].shape(0);
-    std::vector<mx::Shape> shapes{{n}, {n}, {1}};
-    if (keep_) {
-      shapes.push_back({n, static_cast<int>(cpu::kmeans_bounds_width(inputs[1].shape(0)))});
-      shapes.push_back({1});
-    }
-    return shapes;
+    return {{inputs[0].shape(0)}, {inputs[0].shape(0)}, {1}};
   }
 
   const char* name() const override { return "kmeans_assign"; }
 
   bool is_equivalent(const Primitive& other) const override {
-    return keep_ == static_cast<const KmeansAssign&>(other).keep_;
+    return !memory_ && !static_cast<const KmeansAssign&>(other).memory_;
   }
 
  private:
-  bool keep_;
+  std::shared_ptr<KmeansMemory> memory_;
 };
 
 // Inputs: x, ids, and maybe weights or the ids and sums of before.
@@ -121,32 +98,56 @@ void require_rows(const char* op, const char* name, const mx::array& x) {
 
 }  // namespace
 
-std::vector<mx::array> kmeans_assign(const mx::array& x, const mx::array& centroids,
-                                     const std::optional<KmeansBefore>& before, bool keep, mx::StreamOrDevice s) {
+KmeansMemory::KmeansMemory(int64_t n, int64_t k, int64_t d, bool bounds)
+    : n(n),
+      k(k),
+      d(d),
+      codes_(new int8_t[n * cpu::kmeans_codes_width(d)]),
+      bounds_(bounds ? new uint8_t[n * cpu::kmeans_bounds_width(k)] : nullptr),
+      rounded_(n),
+      center_(d),
+      centroids_(k * d),
+      ids_(n),
+      memory_{codes_.get(), rounded_.data(), center_.data(), bounds_.get(), 1, centroids_.data(), ids_.data(), 0} {
+  cpu::prefer_huge_pages(codes_.get(), n * cpu::kmeans_codes_width(d));
+  cpu::prefer_huge_pages(bounds_.get(), bounds ? n * cpu::kmeans_bounds_width(k) : 0);
+}
+
+void KmeansMemory::forget() {
+  std::lock_guard lock(mutex_);
+  memory_.calls = 0;
+}
+
+std::pair<std::vector<uint8_t>, float> KmeansMemory::bounds() const {
+  std::lock_guard lock(mutex_);
+  const bool made = memory_.bounds && memory_.calls > 1;
+  return {{memory_.bounds, memory_.bounds + (made ? n * cpu::kmeans_bounds_width(k) : 0)}, memory_.step};
+}
+
+void KmeansMemory::assign(cpu::KmeansAssignArgs args) {
+  std::lock_guard lock(mutex_);
+  args.memory = &memory_;
+  cpu::kmeans_assign(args);
+}
+
+std::tuple<mx::array, mx::array, mx::array> kmeans_assign(const mx::array& x, const mx::array& centroids,
+                                                          std::shared_ptr<KmeansMemory> memory, mx::StreamOrDevice s) {
   constexpr const char* op = "kmeans_assign";
   mx::Stream stream = cpu_stream(op, s);
   require_rows(op, "x", x);
-  require_rows(op, "centroids", centroids);
+  require_matrix(op, "centroids", centroids);
   require_shape(op, "centroids", centroids, {centroids.shape(0), x.shape(1)});
   require(centroids.shape(0) > 0, op, "centroids must have rows. Received ", centroids.shape(), ".");
-  std::vector<mx::array> inputs{contiguous_as(x, mx::float32, stream), contiguous_as(centroids, mx::float32, stream)};
-  auto primitive = std::make_shared<KmeansAssign>(stream, keep);
-  const std::vector<mx::Shape> shapes = primitive->output_shapes(inputs);
-  if (before) {
-    const auto& [old, ids, bounds, step] = *before;
-    require(keep, op, "before needs keep. Received keep=false.");
-    require_shape(op, "the centroids of before", old, centroids.shape());
-    require_shape(op, "the ids of before", ids, {x.shape(0)});
-    require_shape(op, "the bounds of before", bounds, shapes[3]);
-    require_shape(op, "the step of before", step, {1});
-    inputs.push_back(contiguous_as(old, mx::float32, stream));
-    inputs.push_back(contiguous_as(ids, mx::int64, stream));
-    inputs.push_back(contiguous_as(bounds, mx::uint8, stream));
-    inputs.push_back(contiguous_as(step, mx::float32, stream));
+  if (memory) {
+    const mx::Shape made{static_cast<int>(memory->n), static_cast<int>(memory->d)};
+    require_shape(op, "x of this memory", x, made);
+    require_shape(op, "centroids of this memory", centroids, {static_cast<int>(memory->k), made[1]});
   }
-  std::vector<mx::Dtype> types{mx::float32, mx::int64, mx::int64, mx::uint8, mx::float32};
-  types.resize(shapes.size(), mx::float32);
-  return mx::array::make_arrays(shapes, types, primitive, inputs);
+  std::vector<mx::array> inputs{contiguous_as(x, mx::float32, stream), contiguous_as(centroids, mx::float32, stream)};
+  auto primitive = std::make_shared<KmeansAssign>(stream, std::move(memory));
+  auto out =
+      mx::array::make_arrays(primitive->output_shapes(inputs), {mx::float32, mx::int64, mx::int64}, primitive, inputs);
+  return {out[0], out[1], out[2]};
 }
 
 void kmeans_nearest(const float* x, int64_t n, const mx::array& centroids, int64_t* ids) {
@@ -156,7 +157,7 @@ void kmeans_nearest(const float* x, int64_t n, const mx::array& centroids, int64
   require(centroids.dtype() == mx::float32 && centroids.is_available() && centroids.flags().row_contiguous, op,
           "centroids must be float32, evaluated and row-contiguous. Received another array.");
   cpu::kmeans_assign(
-      {x, centroids.data<float>(), n, centroids.shape(0), centroids.shape(1), nullptr, ids, nullptr, {}});
+      {x, centroids.data<float>(), n, centroids.shape(0), centroids.shape(1), nullptr, ids, nullptr, nullptr});
 }
 
 std::tuple<mx::array, mx::array, mx::array> kmeans_means(const mx::array& x, const mx::array& ids,

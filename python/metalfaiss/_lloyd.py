@@ -19,6 +19,7 @@ __all__ = [
     "Averager",
     "centroids_of",
     "cluster_means",
+    "nearest",
     "on_cpu",
     "rounding_pays",
     "split_empty",
@@ -55,31 +56,32 @@ class Assigner:
     def __init__(self, x: mx.array, metric: int, k: int, stream: Stream) -> None:
         self._x, self._metric, self._stream = x, metric, stream
         self._rounds: bool | None = None if worthwhile(x.shape, k, metric, stream) else False
-        self._keeps = x.shape[0] * k <= BOUNDS
-        self._calls = 0
-        self._before: tuple[mx.array, mx.array, mx.array, mx.array] | None = None
+        self._k = k
+        self._memory: _core.KmeansMemory | None = None
 
     def __call__(self, centroids: mx.array) -> tuple[mx.array, mx.array]:
         """Distances (n,), float32, and ids (n,), int64."""
         if self._rounds is None:
             self._rounds = rounding_pays(self._x, centroids)
+            if self._rounds:
+                (n, d), k = self._x.shape, self._k
+                self._memory = _core.KmeansMemory(n, k, d, n * k <= BOUNDS)
         if self._rounds:
-            return self._assign(centroids)
+            return _core.kmeans_assign(self._x, centroids, self._memory, stream=self._stream)[:2]
         D, I = knn(self._x, centroids, 1, self._metric, stream=self._stream)
         return D[:, 0], I[:, 0]
 
-    def _assign(self, centroids: mx.array) -> tuple[mx.array, mx.array]:
-        """By rounded vectors. After the first call, from where centroids go far, bounds are kept for the next."""
-        keep, self._calls = self._keeps and self._calls > 0, self._calls + 1
-        before, self._before = self._before, None  # no reference is left: the bounds are changed where they lie
-        D, I, _, *bounds = _core.kmeans_assign(self._x, centroids, before, keep=keep, stream=self._stream)
-        if keep:
-            self._before = centroids, I, bounds[0], bounds[1]
-        return D, I
+    def begin(self) -> None:
+        """The centroids that come next are not near to those that were."""
+        if self._memory is not None:
+            self._memory.forget()
 
-    def forget(self) -> None:
-        """What comes next is not near to what was."""
-        self._calls, self._before = 0, None
+
+def nearest(x: mx.array, centroids: mx.array) -> mx.array:
+    """The nearest centroid of each vector, (n,), as an iteration finds it."""
+    if worthwhile(x.shape, centroids.shape[0], METRIC_L2, None) and rounding_pays(x, centroids):
+        return _core.kmeans_assign(x, centroids)[1]
+    return knn(x, centroids, 1, METRIC_L2)[1][:, 0]
 
 
 def worthwhile(shape: tuple[int, ...], k: int, metric: int, stream: Stream) -> bool:

@@ -94,7 +94,7 @@ class Run:
         centroids = c._processed(mx.concatenate([mx.array(given), chosen]) if len(given) else chosen)
         kept: list[tuple[mx.array, mx.array, mx.array, float, float]] = []
         if isinstance(self.assign, Assigner):
-            self.assign.forget()
+            self.assign.begin()
         for i in range(c.niter):
             centroids, objective, imbalance, nsplit = self._iterate(x, weights, centroids, train_index=i == 0)
             kept.append((objective, imbalance, nsplit, time.perf_counter() - self.begun, self.searched))

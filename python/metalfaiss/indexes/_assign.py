@@ -7,15 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metalfaiss import _core
-from metalfaiss._lloyd import JUDGES, Assigner, rounding_pays, worthwhile
-from metalfaiss.metrics import METRIC_L2
+from metalfaiss._lloyd import JUDGES, nearest, rounding_pays, worthwhile
 
 __all__ = ["nearest", "nearest_at_once", "worthwhile"]
-
-
-def nearest(x: mx.array, centroids: mx.array) -> mx.array:
-    """The nearest centroid of each vector, (n,), as an iteration of k-means finds it."""
-    return Assigner(x, METRIC_L2, centroids.shape[0], None)(centroids)[1]
 
 
 def nearest_at_once(x: NDArray[np.float32], centroids: mx.array, metric: int) -> NDArray[np.int64]:
