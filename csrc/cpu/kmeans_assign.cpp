@@ -14,7 +14,7 @@ constexpr int64_t kTogether = 4;  // panels of points that meet a panel of centr
 constexpr int64_t kPoints = 4 * kTogether * kTileRows;  // of a task
 constexpr int64_t kColumnCodes = 5 << 16;               // of centroids at a time: of an L2 of 512 KB
 constexpr int64_t kAhead = 2;                           // rows that are fetched before they are measured
-constexpr int64_t kFew = 16;  // of a point's pairs one in so many, at most, is looked at alone: else all are, in tiles
+constexpr int64_t kFew = 8;  // of a point's pairs one in so many, at most, is looked at alone: else all are, in tiles
 constexpr int64_t kSingle = 2;  // low pairs of a point, up to which it is not rounded for them
 
 struct Candidate {
@@ -54,7 +54,9 @@ class Assignment {
                                    3 * Arena::padded<float>(kPoints) + Arena::padded<float>(round_up(a_.d, W)) +
                                    Arena::padded<float>(kTogether * kTileRows * columns_) +
                                    Arena::padded<float>(kTogether * kTileRows * columns_ / kTileVectors) +
-                                   Arena::padded<Candidate>(round_up(a_.k, kTileCols)) + Arena::padded<Point>(kPoints));
+                                   Arena::padded<Candidate>(round_up(a_.k, kTileCols)) +
+                                   Arena::padded<int32_t>(width_ + W) + Arena::padded<float>(width_ + W) +
+                                   Arena::padded<Point>(kPoints));
     packed_ = arena.take<Code>(kPoints * point_codes_);
     codes_ = arena.take<Code>(codes_width_);
     integers_ = arena.take<int8_t>(codes_width_);
@@ -65,6 +67,8 @@ class Assignment {
     values_ = arena.take<float>(kTogether * kTileRows * columns_);
     lowest_ = arena.take<float>(kTogether * kTileRows * columns_ / kTileVectors);
     candidates_ = arena.take<Candidate>(round_up(a_.k, kTileCols));
+    near_ = arena.take<int32_t>(width_ + W);
+    near_values_ = arena.take<float>(width_ + W);
     auto* points = arena.take<Point>(kPoints);
     for (int64_t i = 0; i < count; i++) {
       int64_t row = first + i;
@@ -94,13 +98,18 @@ class Assignment {
     int64_t wide = 0;
     for (int64_t i = 0; i < count; i++) {
       Point point = points[i];
-      int64_t guess = a_.memory->ids[point.row];
-      measure(point, guess >= 0 && guess < a_.k ? guess : 0);
+      prefetch(last_of(points[at_most(i + kAhead, count - 1)]));
+      measure(point, last_of(point));
       bool many = lower_bounds(point.bounds, c_.moved, width_, most_of(point)) * kFew > a_.k;
       points[i] = many ? points[wide] : point;
       points[many ? wide++ : i] = point;
     }
     return wide;
+  }
+
+  int64_t last_of(const Point& point) const {
+    int64_t id = a_.memory->ids[point.row];
+    return id >= 0 && id < a_.k ? id : 0;
   }
 
   // The bound up to which a centroid may be as near as the best.
@@ -109,49 +118,64 @@ class Assignment {
     return steps < kMostBound ? static_cast<int>(steps) : static_cast<int>(kMostBound);
   }
 
-  uint8_t bound_of(float distance2) const {
-    float steps = __builtin_sqrtf(distance2 > 0 ? distance2 : 0) * per_step_;
-    return static_cast<uint8_t>(steps < kMostBound ? steps : kMostBound);
+  void set_bound(Point& point, int64_t centroid, float distance2) const {
+    point.bounds[centroid] = static_cast<uint8_t>(to_bounds(broadcast(distance2), per_step_)[0]);
   }
 
   void look_at_low(Point& point) {
-    int64_t n = 0;
-    each_near(point.bounds, width_, most_of(point), [&](int64_t j) {
-      candidates_[n] = {0, j};
-      n += j < a_.k && j != point.id;
-    });
+    int64_t n = near_places(point.bounds, width_, most_of(point), near_);
     if (n > kSingle) {
       KmeansRounded rounded = round_point(point, 0);
       if (rounded.known) {
-        n = bound_again(point, rounded, n);
+        measure_low(point, bound_again(point, rounded, n));
+        return;
       }
     }
     for (int64_t i = 0; i < n; i++) {
-      int64_t centroid = candidates_[i].centroid;
-      if (point.bounds[centroid] <= most_of(point)) {
-        point.bounds[centroid] = bound_of(lower(measure(point, centroid)));
+      int64_t centroid = near_[i];
+      if (centroid != point.id && point.bounds[centroid] <= most_of(point)) {
+        set_bound(point, centroid, lower(measure(point, centroid)));
       }
     }
   }
 
-  // Bounds n candidates by their codes. Returns how many are still low.
+  void measure_low(Point& point, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+      if (near_values_[i] <= point.most) {
+        set_bound(point, near_[i], lower(measure(point, near_[i])));
+      }
+    }
+  }
+
+  // Bounds the n centroids near_ by their codes. Returns how many are still low, and leaves those.
   int64_t bound_again(Point& point, const KmeansRounded& rounded, int64_t n) {
-    int64_t left = 0;
-    const float base = round_down(point.norm2 - slack(point));
+    for (int64_t i = n; i < round_up(n, kRowsAtOnce); i++) {
+      near_[i] = near_[n - 1];
+    }
     for (int64_t first = 0; first < n; first += kRowsAtOnce) {
       const Code* rows[kRowsAtOnce];
       int32_t products[kRowsAtOnce];
       for (int i = 0; i < kRowsAtOnce; i++) {
-        rows[i] = c_.rows + candidates_[at_most(first + i, n - 1)].centroid * codes_width_;
+        rows[i] = c_.rows + near_[first + i] * codes_width_;
       }
       multiply_rows(codes_, rows, codes_width_, products);
-      for (int64_t i = 0; i < at_most(kRowsAtOnce, n - first); i++) {
-        int64_t j = candidates_[first + i].centroid;
-        float value = static_cast<float>(products[i]) * c_.scales[j] * rounded.scale + c_.add[j] -
-                      rounded.error * c_.lengths[j] - rounded.length * c_.errors[j];
-        point.bounds[j] = bound_of(value + base);
-        candidates_[left] = {value, j};
-        left += value <= point.most;
+      for (int i = 0; i < kRowsAtOnce; i++) {
+        int32_t j = near_[first + i];
+        near_values_[first + i] = static_cast<float>(products[i]) * c_.scales[j] * rounded.scale + c_.add[j] -
+                                  rounded.error * c_.lengths[j] - rounded.length * c_.errors[j];
+      }
+    }
+    const vf base = broadcast(round_down(point.norm2 - slack(point)));
+    int64_t left = 0;
+    for (int64_t first = 0; first < n; first += W) {
+      vi bounds = to_bounds(load(near_values_ + first) + base, per_step_);
+      for (int64_t i = 0; i < at_most(W, n - first); i++) {
+        int32_t j = near_[first + i];
+        float value = near_values_[first + i];
+        point.bounds[j] = static_cast<uint8_t>(bounds[i]);
+        near_[left] = j;
+        near_values_[left] = value;
+        left += value <= point.most && j != point.id;
       }
     }
     return left;
@@ -315,11 +339,10 @@ class Assignment {
   void keep_bounds(const Point& point, const float* values, int64_t rows, int64_t tiles, int64_t first) const {
     const vf base = broadcast(round_down(point.norm2 - slack(point)));
     for (int64_t t = 0; t < tiles; t++) {
-      vf distances[kTileVectors];
-      for (int j = 0; j < kTileVectors; j++) {
-        distances[j] = square_roots(max(load(values + t * rows * kTileCols + j * W) + base, vf{}));
+      for (int64_t j = 0; j < kTileCols; j += W) {
+        vf distances2 = load(values + t * rows * kTileCols + j) + base;
+        store_bytes(point.bounds + first + t * kTileCols + j, to_bounds(distances2, per_step_));
       }
-      store_bounds(distances, per_step_, point.bounds + first + t * kTileCols);
     }
   }
 
@@ -346,6 +369,8 @@ class Assignment {
   int8_t* integers_;
   float *scales_, *errors_, *lengths_, *centred_, *values_, *lowest_;
   Candidate* candidates_;
+  int32_t* near_;
+  float* near_values_;
 };
 
 }  // namespace

@@ -15,40 +15,64 @@ inline bool keeps_bounds(const KmeansAssignArgs& a) {
   return a.memory && a.memory->bounds && a.memory->calls > 0;
 }
 
-typedef uint8_t vbytes __attribute__((vector_size(32)));
+inline constexpr int64_t kBoundsAtOnce = 64;
+
+// A bit for each of kBoundsAtOnce bounds that is at most `most`.
+METALFAISS_INLINE uint64_t near_bits(const uint8_t* bounds, int most) {
+#if defined(__AVX512BW__)
+  return _mm512_cmple_epu8_mask(load_as<__m512i>(bounds), _mm512_set1_epi8(static_cast<char>(most)));
+#else
+  typedef uint8_t vbytes __attribute__((vector_size(16)));
+  uint64_t out = 0;
+  for (int64_t i = 0; i < kBoundsAtOnce; i += 16) {
+    auto near = (vbytes)(load_as<vbytes>(bounds + i) <= vbytes{} + static_cast<uint8_t>(most));
+#if defined(__x86_64__)
+    out |= static_cast<uint64_t>(static_cast<uint16_t>(_mm_movemask_epi8((__m128i)near))) << i;
+#else
+    uint64_t halves[2];
+    __builtin_memcpy(halves, &near, sizeof near);
+    for (int j = 0; j < 2; j++) {  // byte b leaves bit b, and the product adds them up in its last byte
+      out |= ((halves[j] & 0x8040201008040201) * 0x0101010101010101 >> 56) << (i + 8 * j);
+    }
+#endif
+  }
+  return out;
+#endif
+}
 
 // Lowers a row of bounds, and returns how many are at most `most`.
 inline int64_t lower_bounds(uint8_t* bounds, const uint8_t* moved, int64_t width, int most) {
-  const vbytes limit = vbytes{} + static_cast<uint8_t>(most);
-  int64_t left = 0;
-  for (int64_t j = 0; j < width; j += sizeof(vbytes)) {
+  typedef uint8_t vbytes __attribute__((vector_size(kBoundsAtOnce)));
+  int64_t near = 0;
+  for (int64_t j = 0; j < width; j += kBoundsAtOnce) {
     vbytes bound = load_as<vbytes>(bounds + j), step = load_as<vbytes>(moved + j);
     bound = bound > step ? bound - step : vbytes{};
     __builtin_memcpy(bounds + j, &bound, sizeof bound);
-    auto near = (vbytes)(bound <= limit);
-    uint64_t words[4];
-    __builtin_memcpy(words, &near, sizeof near);
-    for (uint64_t word : words) {
-      left += __builtin_popcountll(word) / 8;
-    }
+    near += __builtin_popcountll(near_bits(bounds + j, most));
   }
-  return left;
+  return near;
 }
 
-// Calls f(j) for each bound that is at most `most`.
-template <typename F>
-void each_near(const uint8_t* bounds, int64_t width, int most, F f) {
-  const vbytes limit = vbytes{} + static_cast<uint8_t>(most);
-  for (int64_t j = 0; j < width; j += sizeof(vbytes)) {
-    auto near = (vbytes)(load_as<vbytes>(bounds + j) <= limit);
-    uint64_t words[4];
-    __builtin_memcpy(words, &near, sizeof near);
-    for (int w = 0; w < 4; w++) {
-      for (uint64_t left = words[w] & 0x8080808080808080; left; left &= left - 1) {
-        f(j + 8 * w + __builtin_ctzll(left) / 8);
-      }
+// Writes the places of the bounds that are at most `most`, and W more numbers; returns how many they are.
+inline int64_t near_places(const uint8_t* bounds, int64_t width, int most, int32_t* out) {
+  int64_t n = 0;
+  for (int64_t j = 0; j < width; j += kBoundsAtOnce) {
+    uint64_t near = near_bits(bounds + j, most);
+#if defined(__AVX512F__)
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    for (int i = 0; near; i += W, near >>= W) {
+      auto mask = static_cast<uint16_t>(near);
+      __m512i places = _mm512_add_epi32(lanes, _mm512_set1_epi32(static_cast<int>(j) + i));
+      _mm512_storeu_si512(out + n, _mm512_maskz_compress_epi32(mask, places));
+      n += __builtin_popcount(mask);
     }
+#else
+    for (; near; near &= near - 1) {
+      out[n++] = static_cast<int32_t>(j) + __builtin_ctzll(near);
+    }
+#endif
   }
+  return n;
 }
 
 METALFAISS_INLINE vf square_roots(vf v) {
@@ -68,25 +92,10 @@ METALFAISS_INLINE vf square_roots(vf v) {
 #endif
 }
 
-// A tile's distances to a point as bounds, rounded down.
-METALFAISS_INLINE void store_bounds(const vf (&distances)[kTileVectors], float per_step, uint8_t* out) {
-  vi bounds[kTileVectors];
-  for (int j = 0; j < kTileVectors; j++) {
-    vf bound = distances[j] * broadcast(per_step), most = broadcast(kMostBound);
-    bounds[j] = __builtin_convertvector(bound < most ? bound : most, vi);
-  }
-#if defined(__AVX2__) && !defined(__AVX512F__)
-  const __m256i words = _mm256_packus_epi32((__m256i)bounds[0], (__m256i)bounds[1]);
-  const __m256i bytes =
-      _mm256_permutevar8x32_epi32(_mm256_packus_epi16(words, words), _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm256_castsi256_si128(bytes));
-#else
-  typedef uint8_t vnarrow __attribute__((vector_size(W)));
-  for (int j = 0; j < kTileVectors; j++) {
-    auto bytes = __builtin_convertvector(bounds[j], vnarrow);
-    __builtin_memcpy(out + j * W, &bytes, sizeof bytes);
-  }
-#endif
+// Squared distances as bounds, rounded down.
+METALFAISS_INLINE vi to_bounds(vf distances2, float per_step) {
+  vf bound = square_roots(max(distances2, vf{})) * broadcast(per_step), most = broadcast(kMostBound);
+  return __builtin_convertvector(bound < most ? bound : most, vi);
 }
 
 // How far each centroid moved, rounded up.
