@@ -139,7 +139,9 @@ def test_a_borrowed_matrix_is_read_where_it_lies(rng: np.random.Generator) -> No
 
 
 @pytest.mark.parametrize(("n", "k", "d"), [(300, 70, 24), (97, 129, 5), (40, 200, 300)])
-def test_assignment_with_a_memory_is_the_same(simd_level: str, n: int, k: int, d: int, rng: np.random.Generator) -> None:
+def test_assignment_with_a_memory_is_the_same(
+    simd_level: str, n: int, k: int, d: int, rng: np.random.Generator
+) -> None:
     x, c = points(n, d, 1), points(k, d, 2)
     x[5, 0], x[6] = np.nan, 1e25  # bounds of what is nowhere near are no bounds
     memory, measured = _core.KmeansMemory(n, k, d), []

@@ -17,10 +17,10 @@ struct KmeansRounded {
 // What an assignment leaves for the next one of the same points, where it changes it: the points as integers, which
 // are the same for all centroids, and lower bounds of the distances to the last ones.
 struct KmeansMemory {
-  int8_t* codes;            // n x kmeans_codes_width(d)
-  KmeansRounded* rounded;   // n
-  float* center;            // d: what was taken off the points
-  uint8_t* bounds;          // n x kmeans_bounds_width(k), of `step` each; null where none are to be kept
+  int8_t* codes;           // n x kmeans_codes_width(d)
+  KmeansRounded* rounded;  // n
+  float* center;           // d: what was taken off the points
+  uint8_t* bounds;         // n x kmeans_bounds_width(k), of `step` each; null where none are to be kept
   float step;
   float* centroids;  // k x d: of the last assignment
   int64_t* ids;      // n: likewise
@@ -39,9 +39,9 @@ constexpr int64_t kmeans_bounds_width(int64_t k) {
 struct KmeansAssignArgs {
   const float *x, *centroids;  // n x d, k x d
   int64_t n, k, d;
-  float* distances;   // n, or null
-  int64_t* ids;       // n
-  int64_t* measured;  // how many distances of vectors it took; or null
+  float* distances;      // n, or null
+  int64_t* ids;          // n
+  int64_t* measured;     // how many distances of vectors it took; or null
   KmeansMemory* memory;  // or null: changes how long it takes, and nothing else
 };
 

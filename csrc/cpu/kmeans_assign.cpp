@@ -49,14 +49,13 @@ class Assignment {
 
   void run(int64_t first) {
     int64_t count = at_most(kPoints, a_.n - first);
-    Arena arena(Scratch::tile, Arena::padded<Code>(kPoints * point_codes_) +
-                                   Arena::padded<Code>(codes_width_) + Arena::padded<int8_t>(codes_width_) +
-                                   3 * Arena::padded<float>(kPoints) + Arena::padded<float>(round_up(a_.d, W)) +
-                                   Arena::padded<float>(kTogether * kTileRows * columns_) +
-                                   Arena::padded<float>(kTogether * kTileRows * columns_ / kTileVectors) +
-                                   Arena::padded<Candidate>(round_up(a_.k, kTileCols)) +
-                                   Arena::padded<int32_t>(width_ + W) + Arena::padded<float>(width_ + W) +
-                                   Arena::padded<Point>(kPoints));
+    Arena arena(Scratch::tile,
+                Arena::padded<Code>(kPoints * point_codes_) + Arena::padded<Code>(codes_width_) +
+                    Arena::padded<int8_t>(codes_width_) + 3 * Arena::padded<float>(kPoints) +
+                    Arena::padded<float>(round_up(a_.d, W)) + Arena::padded<float>(kTogether * kTileRows * columns_) +
+                    Arena::padded<float>(kTogether * kTileRows * columns_ / kTileVectors) +
+                    Arena::padded<Candidate>(round_up(a_.k, kTileCols)) + Arena::padded<int32_t>(width_ + W) +
+                    Arena::padded<float>(width_ + W) + Arena::padded<Point>(kPoints));
     packed_ = arena.take<Code>(kPoints * point_codes_);
     codes_ = arena.take<Code>(codes_width_);
     integers_ = arena.take<int8_t>(codes_width_);

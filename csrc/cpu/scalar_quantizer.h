@@ -13,7 +13,7 @@ struct EncodeArgs {
   int64_t n;
   const float* x;
   uint8_t* codes;
-  const float* centroids;  // (lists, codec.d), row-contiguous
+  const float* centroids;  // (lists, codec.d), row-contiguous; or null
   const int64_t* lists;    // n, or null
 };
 

@@ -31,8 +31,8 @@ class KmeansAssign : public OnCpu {
       allocate(out);
     }
     schedule(stream(), [in = inputs, out = outputs, memory = memory_]() mutable {
-      cpu::KmeansAssignArgs args{in[0].data<float>(),   in[1].data<float>(),     in[0].shape(0),
-                                 in[1].shape(0),        in[0].shape(1),          out[0].data<float>(),
+      cpu::KmeansAssignArgs args{in[0].data<float>(),    in[1].data<float>(),    in[0].shape(0),
+                                 in[1].shape(0),         in[0].shape(1),         out[0].data<float>(),
                                  out[1].data<int64_t>(), out[2].data<int64_t>(), nullptr};
       memory ? memory->assign(args) : cpu::kmeans_assign(args);
     });

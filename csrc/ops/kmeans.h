@@ -14,7 +14,8 @@
 namespace metalfaiss::ops {
 
 // What assignments of the same n vectors of d dimensions to k centroids leave for the next one, changed in place: a
-// primitive's outputs would be copied where it changes them. A byte for each coordinate, and with `bounds` for each pair.
+// primitive's outputs would be copied where it changes them. A byte for each coordinate, and with `bounds` for each
+// pair.
 class KmeansMemory {
  public:
   KmeansMemory(int64_t n, int64_t k, int64_t d, bool bounds);
@@ -42,8 +43,8 @@ class KmeansMemory {
 };
 
 // Squared distances (n,), float32, and ids (n,), int64, of the nearest row of `centroids` (k, d) for each row of x
-// (n, d), of equal ones the first; and how many distances of vectors that took, (1,), int64. A memory, of all assignments
-// of this x, changes how many, and nothing else.
+// (n, d), of equal ones the first; and how many distances of vectors that took, (1,), int64. A memory, of all
+// assignments of this x, changes how many, and nothing else.
 std::tuple<mx::array, mx::array, mx::array> kmeans_assign(const mx::array& x, const mx::array& centroids,
                                                           std::shared_ptr<KmeansMemory> memory,
                                                           mx::StreamOrDevice s = {});

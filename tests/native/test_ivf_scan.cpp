@@ -43,7 +43,7 @@ class Problem {
       codes_.emplace_back(n * codec_.code_size() + 1);
       decoded_.emplace_back(n * c.d + 1);
       ids_.emplace_back(n + 1);
-      scalar_encode({codec_, n, x.data(), codes_.back().data()});
+      scalar_encode({codec_, n, x.data(), codes_.back().data(), nullptr, nullptr});
       scalar_decode({codec_, n, codes_.back().data(), decoded_.back().data()});
       for (int64_t i = 0; i < n; i++) {
         ids_.back()[i] = (id++ * 7919) % 100003;  // all different, in no order

@@ -27,6 +27,26 @@ double distance(const float* a, const float* b, int64_t d) {
   return sum;
 }
 
+// Assignments to centroids that move now and then, with a memory and without.
+void test_memory(const std::vector<float>& x, std::vector<float> c, int64_t n, int64_t k, int64_t d) {
+  std::vector<int8_t> codes(n * kmeans_codes_width(d));
+  std::vector<uint8_t> bounds(n * kmeans_bounds_width(k));
+  std::vector<KmeansRounded> rounded(n);
+  std::vector<float> center(d), centroids(k * d);
+  std::vector<int64_t> last(n), plain(n), remembered(n);
+  KmeansMemory memory{codes.data(), rounded.data(), center.data(), bounds.data(), 1, centroids.data(), last.data(), 0};
+  unsigned seed = 5;
+  for (float moved : {0.0f, 0.01f, 0.0f, 0.001f, 1.0f, 0.1f}) {
+    std::vector<float> shift = normal(k * d, seed++);
+    for (size_t i = 0; i < c.size(); i++) {
+      c[i] += moved * shift[i];
+    }
+    kmeans_assign({x.data(), c.data(), n, k, d, nullptr, plain.data(), nullptr, nullptr});
+    kmeans_assign({x.data(), c.data(), n, k, d, nullptr, remembered.data(), nullptr, &memory});
+    CHECK(remembered == plain);
+  }
+}
+
 void test(int64_t n, int64_t k, int64_t d, float offset, float peak) {
   auto x = around(offset, n * d, 1), c = around(offset, k * d, 2);
   for (int64_t i = 0; i < n; i++) {
@@ -35,7 +55,7 @@ void test(int64_t n, int64_t k, int64_t d, float offset, float peak) {
   std::vector<float> distances(n);
   std::vector<int64_t> ids(n);
   int64_t measured;
-  kmeans_assign({x.data(), c.data(), n, k, d, distances.data(), ids.data(), &measured, {}});
+  kmeans_assign({x.data(), c.data(), n, k, d, distances.data(), ids.data(), &measured, nullptr});
   bool nearest = true;
   for (int64_t i = 0; i < n; i++) {
     std::vector<double> exact(k);
@@ -48,28 +68,7 @@ void test(int64_t n, int64_t k, int64_t d, float offset, float peak) {
   }
   CHECK(nearest);
   CHECK(n <= measured && measured <= n * (k + 1));
-  std::vector<int64_t> again(n);
-  std::vector<uint8_t> bounds(n * kmeans_bounds_width(k));
-  float step = 0;
-  kmeans_assign(
-      {x.data(), c.data(), n, k, d, nullptr, again.data(), nullptr, {bounds.data(), &step, nullptr, nullptr}});
-  CHECK(again == ids);
-  std::vector<float> moved = c, shift = normal(k * d, 5);
-  for (size_t i = 0; i < moved.size(); i++) {
-    moved[i] += 0.01f * shift[i];
-  }
-  std::vector<int64_t> plain(n), bounded(n);
-  kmeans_assign({x.data(), moved.data(), n, k, d, nullptr, plain.data(), nullptr, {}});
-  kmeans_assign({x.data(),
-                 moved.data(),
-                 n,
-                 k,
-                 d,
-                 nullptr,
-                 bounded.data(),
-                 nullptr,
-                 {bounds.data(), &step, c.data(), ids.data()}});
-  CHECK(bounded == plain);
+  test_memory(x, c, n, k, d);
 }
 
 // Vectors that are nowhere: no centroid is theirs, and none behind the last is looked at.
@@ -86,7 +85,7 @@ void test_nothing_is_near(int64_t k) {
     }
     std::vector<float> distances(n);
     std::vector<int64_t> ids(n);
-    kmeans_assign({x.data(), c.data(), n, k, d, distances.data(), ids.data(), nullptr, {}});
+    kmeans_assign({x.data(), c.data(), n, k, d, distances.data(), ids.data(), nullptr, nullptr});
     for (int64_t i = 0; i < n; i++) {
       const bool none = far || i % 2 == 0 || i == 1;
       CHECK(none ? ids[i] == -1 && distances[i] == std::numeric_limits<float>::max() : ids[i] >= 0 && ids[i] < k);
