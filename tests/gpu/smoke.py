@@ -115,6 +115,7 @@ def checks() -> Iterator[tuple[str, Check]]:
     for m, n, batch in [(50, 7, ()), (7, 50, ()), (700, 64, ()), (300, 130, ()), (64, 16, (40,)), (16400, 65, (2,))]:
         yield f"qr {m}x{n} {batch}", lambda m=m, n=n, batch=batch: factors(m, n, *batch)
     yield "qr of low rank", lambda: factors(1100, 40, rank=30)  # by its Gram matrix, and then without
+    yield "qr of low rank in many launches", lambda: factors(1100, 140, rank=100)
     for rows, n, k in SELECTIONS:
         x = normal(rows, n)
         x[:, : n // 9] = x[:, n // 9 : n // 9 * 2]  # equals
@@ -161,6 +162,10 @@ SEARCHES: dict[str, tuple[dict[str, int], list[tuple[int, int, int, int]]]] = {
     "as usual": ({}, [(1, 3000, 24, 5), (3, 3000, 24, 100), (40, 20000, 70, 10), (5, 700, 9, 600), (1, 2300, 3, 2000)]),
     "directly": ({"scan_columns": 0}, [(1, 3000, 24, 5), (3, 3000, 24, 20), (16, 1300, 33, 10), (5, 1300, 9, 200)]),
     "by products": ({"few_queries": 1, "few_products": 1, "scan_columns": 0}, [(40, 3000, 128, 10), (9, 1300, 33, 20)]),
+    "by products in many steps": (
+        {"few_queries": 1, "few_products": 1, "scan_columns": 0, "tile_queries": 8},
+        [(70, 1300, 24, 10)],
+    ),
     # One query and several, a few tiles of queries that stay and more that pass, a last step of 8 and of 32, columns in
     # vectors of eight, of four, one by one, and more than 128; lists of 32, 128 and 512.
     "by scans": (

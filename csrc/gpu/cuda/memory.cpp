@@ -3,12 +3,10 @@
 #include <algorithm>
 #include <bit>
 #include <limits>
-#include <map>
-#include <mutex>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "gpu/cuda/kept_buffers.h"
 #include "mlx/memory.h"
 
 namespace metalfaiss::gpu {
@@ -26,74 +24,43 @@ size_t rounded(int64_t bytes) {
   return (size + unit - 1) / unit * unit;
 }
 
-// Released memory, by device and size. MLX moves memory that the host reads to managed memory, and marks it with device
-// -1: outputs use that again, since the host will read them, too.
-class Released {
- public:
-  CudaBuffer* take(int device, size_t size) {
-    std::lock_guard lock(mutex_);
-    auto found = free_.find({device, size});
-    if (found == free_.end() || found->second.empty()) {
-      return nullptr;
+// Results are ignored: at the end of the process the driver may be gone before the last array is.
+void give_back(CudaBuffer* buffer) {
+  auto address = reinterpret_cast<CUdeviceptr>(buffer->data);
+  unsigned int type = 0;
+  if (address && cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, address) == CUDA_SUCCESS) {
+    bool pinned = type == CU_MEMORYTYPE_HOST;
+    unsigned int managed = 0;
+    cuPointerGetAttribute(&managed, CU_POINTER_ATTRIBUTE_IS_MANAGED, address);
+    if (pinned && !managed) {
+      cuMemFreeHost(buffer->data);
+    } else {
+      cuMemFree(address);
     }
-    CudaBuffer* buffer = found->second.back();
-    found->second.pop_back();
-    bytes_ -= size;
-    return buffer;
   }
+  delete buffer;
+}
 
-  void add(CudaBuffer* buffer) {
-    if (buffer->data && buffer->size <= kMostKept) {
-      std::lock_guard lock(mutex_);
-      if (bytes_ + buffer->size <= kMostKept) {
-        free_[{buffer->device, buffer->size}].push_back(buffer);
-        bytes_ += buffer->size;
-        return;
-      }
-    }
+void give_back(const std::vector<CudaBuffer*>& buffers) {
+  for (CudaBuffer* buffer : buffers) {
     give_back(buffer);
   }
+}
 
-  void clear() {
-    std::map<std::pair<int, size_t>, std::vector<CudaBuffer*>> all;
-    {
-      std::lock_guard lock(mutex_);
-      all.swap(free_);
-      bytes_ = 0;
-    }
-    for (auto& [_, buffers] : all) {
-      for (CudaBuffer* buffer : buffers) {
-        give_back(buffer);
-      }
-    }
-  }
-
- private:
-  // Results are ignored: at the end of the process the driver may be gone before the last array is.
-  static void give_back(CudaBuffer* buffer) {
-    auto address = reinterpret_cast<CUdeviceptr>(buffer->data);
-    unsigned int type = 0;
-    if (address && cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, address) == CUDA_SUCCESS) {
-      bool pinned = type == CU_MEMORYTYPE_HOST;
-      unsigned int managed = 0;
-      cuPointerGetAttribute(&managed, CU_POINTER_ATTRIBUTE_IS_MANAGED, address);
-      if (pinned && !managed) {
-        cuMemFreeHost(buffer->data);
-      } else {
-        cuMemFree(address);
-      }
-    }
-    delete buffer;
-  }
-
-  std::mutex mutex_;
-  std::map<std::pair<int, size_t>, std::vector<CudaBuffer*>> free_;
-  size_t bytes_ = 0;
-};
-
-Released& released() {
-  static auto* all = new Released;  // never destroyed: arrays may outlive this library's other statics
+// Released memory. MLX moves memory that the host reads to managed memory, and marks it with device -1: outputs use
+// that again, since the host will read them, too.
+KeptBuffers<CudaBuffer>& released() {
+  static auto* all =
+      new KeptBuffers<CudaBuffer>(kMostKept);  // never destroyed: arrays may outlive this library's statics
   return *all;
+}
+
+void release(CudaBuffer* buffer) {
+  if (buffer->data) {
+    give_back(released().add(buffer));
+  } else {
+    give_back(buffer);
+  }
 }
 
 constexpr int kManaged = -1;
@@ -107,7 +74,7 @@ CudaBuffer* allocate(mx::cu::Device& device, size_t size, bool for_host) {
   CUdeviceptr address = 0;
   CUresult result = cuMemAlloc(&address, size);
   if (result == CUDA_ERROR_OUT_OF_MEMORY) {
-    released().clear();
+    give_back(released().clear());
     mx::clear_cache();
     result = cuMemAlloc(&address, size);
   }
@@ -123,7 +90,7 @@ CudaBuffer* allocate(mx::cu::Device& device, size_t size, bool for_host) {
 mx::allocator::Data device_memory(mx::cu::Device& device, int64_t bytes, bool for_host) {
   CudaBuffer* buffer = bytes > 0 ? allocate(device, rounded(bytes), for_host) : new CudaBuffer{nullptr, 0, kManaged};
   return mx::allocator::Data(mx::allocator::Buffer(buffer),
-                             [](mx::allocator::Buffer b) { released().add(static_cast<CudaBuffer*>(b.ptr())); });
+                             [](mx::allocator::Buffer b) { release(static_cast<CudaBuffer*>(b.ptr())); });
 }
 
 mx::array device_temporary(mx::cu::Device& device, int64_t bytes) {
