@@ -203,7 +203,7 @@ void test_huge_shapes() {
 }
 
 void test_nothing_to_compare() {
-  for (auto [nb, d] : {std::pair<int64_t, int64_t>{0, 4}, {7, 0}, {0, 0}}) {
+  for (auto [nb, d] : {std::pair<int64_t, int64_t>{0, 4}, {7, 0}, {70000, 0}, {0, 0}}) {
     Knn g = problem(70000, nb, d, 300);
     Plan plan = plan_knn(g);
     check_plan(plan);
